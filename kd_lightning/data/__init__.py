@@ -1,0 +1,1 @@
+"""Images to triplets: pairing, degradation, preparation, the decoded store, batches."""

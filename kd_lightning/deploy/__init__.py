@@ -1,0 +1,1 @@
+"""The trained artifact: saving, export, backends, enhancing files."""

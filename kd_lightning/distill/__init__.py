@@ -1,0 +1,1 @@
+"""Training a student: losses, metrics, the Lightning module, the run."""

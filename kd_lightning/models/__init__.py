@@ -1,0 +1,1 @@
+"""Networks and what applies them to images. Plain torch: no Lightning, no Hydra."""

@@ -1,0 +1,51 @@
+"""The project's one definition of bicubic interpolation, and of applying a network to an LR image.
+
+Training, validation, test and every deploy backend interpolate with Pillow's bicubic kernel
+(Keys 1981, a = -0.5, antialiased). `F.interpolate(mode="bicubic", antialias=True)` computes it;
+torch's default bicubic has a = -0.75 and gives other numbers.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KERNEL_RADIUS = 2  # Keys' cubic kernel, in pixels of the coarser image
+
+
+def upscale(lr: Tensor, scale: int) -> Tensor:
+    """Interpolate `lr` (B,3,h,w; uint8, or float in [0, 1]) to (B,3,h*scale,w*scale), same dtype.
+
+    A uint8 result equals Pillow's bit for bit; a float result is not clamped.
+    """
+    return _resize(lr, lr.shape[-2] * scale, lr.shape[-1] * scale)
+
+
+def downscale(hr: Tensor, scale: int) -> Tensor:
+    """Shrink `hr` (B,3,H,W; uint8 or float) to (B,3,H//scale,W//scale), same dtype.
+
+    Raises:
+        ValueError: H or W is not a multiple of `scale`.
+    """
+    height, width = hr.shape[-2:]
+    if height % scale or width % scale:
+        raise ValueError(f"{height}x{width} is not a multiple of scale {scale}")
+    return _resize(hr, height // scale, width // scale)
+
+
+def super_resolve(network: nn.Module, lr: Tensor) -> Tensor:
+    """The network's output at HR size for `lr` (B,3,h,w float in [0, 1]), not clamped.
+
+    Networks that take the interpolated image (`takes_lr` false) get it clamped to [0, 1], which
+    is what an 8-bit interpolated image holds.
+    """
+    if network.takes_lr:
+        return network(lr)
+    return network(upscale(lr, int(network.scale)).clamp(0, 1))
+
+
+def _resize(image: Tensor, height: int, width: int) -> Tensor:
+    if (height, width) == image.shape[-2:]:
+        return image
+    return F.interpolate(
+        image, (height, width), mode="bicubic", antialias=True, align_corners=False
+    )

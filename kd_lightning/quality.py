@@ -1,0 +1,84 @@
+"""SSIM, PSNR and luma: one definition for the loss, the metrics and the benchmark.
+
+Protocol (docs/protocol.md): RGB-SSIM over valid windows of the whole image, PSNR-Y and SSIM-Y on
+BT.601 limited-range luma with `crop_border = scale`; per image, then the mean over images.
+"""
+
+import functools
+
+import torch
+from torch import Tensor
+
+WINDOW = 11  # pixels, side of SSIM's Gaussian window
+SIGMA = 1.5  # pixels
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity of each image, (B,) float32 (float64 for float64 input).
+
+    11x11 Gaussian window of sigma 1.5, valid windows only, data range 1, K1 0.01, K2 0.03, mean
+    over windows and channels (Wang et al. 2004, "Image Quality Assessment: From Error Visibility
+    to Structural Similarity", eq. 13). Computed in float32 even under autocast: the variances are
+    differences of nearly equal numbers.
+
+    Args:
+        x, y: (B,C,H,W) in [0, 1], H and W at least 11.
+
+    Raises:
+        ValueError: the images are smaller than the window, or differ in shape.
+    """
+    if x.shape != y.shape:
+        raise ValueError(f"ssim of images of different shapes {tuple(x.shape)}, {tuple(y.shape)}")
+    if min(x.shape[-2:]) < WINDOW:
+        raise ValueError(f"image of {tuple(x.shape[-2:])} is smaller than SSIM's {WINDOW}x{WINDOW}")
+    with torch.autocast(x.device.type, enabled=False):
+        dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+        x, y = x.to(dtype), y.to(dtype)
+        mean_x, mean_y, square, product = _blur(torch.stack((x, y, x * x + y * y, x * y)))
+        mean_product = mean_x * mean_y
+        mean_square = mean_x.square() + mean_y.square()
+        c1, c2 = 0.01**2, 0.03**2
+        luminance = (2 * mean_product + c1) / (mean_square + c1)
+        structure = (2 * (product - mean_product) + c2) / (square - mean_square + c2)
+        return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each image in dB, data range 1; (B,), inf where equal."""
+    error = (x.double() - y.double()).square().mean(dim=(1, 2, 3))
+    return -10 * error.log10()
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """BT.601 limited-range Y of (B,3,H,W) in [0, 1], as (B,1,H,W) in [16, 235] / 255."""
+    weights = rgb.new_tensor((65.481, 128.553, 24.966)).view(3, 1, 1) / 255
+    return (rgb * weights).sum(dim=1, keepdim=True) + 16 / 255
+
+
+def crop_border(image: Tensor, border: int) -> Tensor:
+    """Drop `border` pixels from each side of (B,C,H,W)."""
+    return image[..., border : image.shape[-2] - border, border : image.shape[-1] - border]
+
+
+def to_8bit(image: Tensor) -> Tensor:
+    """Clamp to [0, 1] and round to the nearest of 256 levels: what a saved image holds."""
+    return (image.clamp(0, 1) * 255).round() / 255
+
+
+def _blur(x: Tensor) -> Tensor:
+    """Valid Gaussian filtering of the last two dimensions as two banded matrix products."""
+    rows = _band(x.shape[-2], x.dtype, x.device)
+    columns = _band(x.shape[-1], x.dtype, x.device)
+    return rows @ (x @ columns.T)
+
+
+@functools.lru_cache(maxsize=32)
+def _band(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(length-10, length) matrix whose rows hold the shifted, normalised 1-D Gaussian."""
+    offset = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    kernel = torch.exp(-(offset**2) / (2 * SIGMA**2))
+    kernel = kernel / kernel.sum()
+    rows = torch.arange(length - WINDOW + 1)[:, None]
+    band = torch.zeros(length - WINDOW + 1, length, dtype=torch.float64)
+    band.scatter_(1, rows + torch.arange(WINDOW), kernel.expand(len(rows), -1))
+    return band.to(device, dtype)
