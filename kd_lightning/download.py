@@ -1,0 +1,150 @@
+"""Fetch a file over HTTP once, whole and verified, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from kd_lightning.errors import UserError
+
+CHUNK = 1 << 20  # bytes
+ATTEMPTS = 5  # connections in a row that bring no byte
+TIMEOUT = 30.0  # seconds without a byte
+
+
+def home() -> Path:
+    """The folder of downloads and caches: ``$KD_LIGHTNING_HOME``, or ``~/.cache/kd_lightning``."""
+    return Path(os.environ.get("KD_LIGHTNING_HOME") or "~/.cache/kd_lightning").expanduser()
+
+
+def download(
+    url: str,
+    path: Path,
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    md5: str | None = None,
+    pause: float = 1.0,
+) -> Path:
+    """Make ``path`` hold the file at ``url``; an existing ``path`` is returned as it is.
+
+    The bytes go to ``<path>.part``, which a later call continues where the server allows it (HTTP
+    range requests). Only a file of the right ``size`` (bytes) and hash (hex) gets its name.
+
+    ``pause``: seconds before the second attempt, doubled for each further one.
+
+    Raises:
+        UserError: no connection, an HTTP error, a wrong size or hash; names the URL, the hash and
+            where to put a file fetched by other means. A wrong file is deleted.
+    """
+    if path.exists():
+        return path
+    expected = (
+        f"sha256 {sha256}" if sha256 else f"md5 {md5}" if md5 else f"{size} bytes" if size else ""
+    )
+    remedy = f"fetch {url} by other means" + (f" ({expected})" if expected else "")
+    remedy += f" and put it at {path}"
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fetch(url, part, remedy, size, pause)
+    wrong = mismatch(part, size=size, sha256=sha256, md5=md5)
+    if wrong:
+        part.unlink()
+        raise UserError(f"{url}: {wrong}; the file was deleted: {remedy}")
+    os.replace(part, path)
+    return path
+
+
+def mismatch(
+    path: Path, *, size: int | None = None, sha256: str | None = None, md5: str | None = None
+) -> str:
+    """What is wrong with the file, or an empty string."""
+    found = path.stat().st_size
+    if size is not None and found != size:
+        return f"has {found} bytes, expected {size}"
+    for name, expected in (("sha256", sha256), ("md5", md5)):
+        if expected is None:
+            continue
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, name).hexdigest()
+        if digest != expected.lower():
+            return f"has {name} {digest}, expected {expected.lower()}"
+    return ""
+
+
+def fetch(url: str, part: Path, remedy: str, size: int | None, pause: float) -> None:
+    """Append to ``part`` until the server has sent all; a cut connection is taken up again."""
+    failures = 0
+    with _progress() as progress:
+        task = progress.add_task(part.stem, total=size)
+        while True:
+            before = _size(part)
+            try:
+                total = _receive(url, part, progress, task)
+                if total is None or _size(part) >= total:
+                    return
+                problem = f"the connection ended at {_size(part)} of {total} bytes"
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code == 416:  # nothing is left to send; the hash decides about the part
+                    return
+                if error.code < 500:
+                    raise UserError(f"{url}: HTTP {error.code} {error.reason}: {remedy}") from error
+                problem = f"HTTP {error.code} {error.reason}"
+            except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+                problem = str(getattr(error, "reason", error)) or type(error).__name__
+            except OSError as error:
+                raise UserError(
+                    f"{part}: {error.strerror}; free space there, or set KD_LIGHTNING_HOME"
+                ) from error
+            failures = 1 if _size(part) > before else failures + 1
+            if failures >= ATTEMPTS:
+                raise UserError(f"{url}: {problem}: {remedy}")
+            time.sleep(pause * 2 ** (failures - 1))
+
+
+def _receive(url: str, part: Path, progress: Progress, task: TaskID) -> int | None:
+    """One connection; returns the whole file's size where the server tells it."""
+    start = _size(part)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        resumed = response.status == 206
+        start = start if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        progress.update(task, completed=start, total=total)
+        with part.open("ab" if resumed else "wb") as file:
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                progress.advance(task, len(chunk))
+    return total
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        transient=True,
+    )
