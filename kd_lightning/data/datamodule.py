@@ -1,0 +1,270 @@
+"""`TripletDataModule`: random triplet crops for training, whole images for validation and test."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from kd_lightning.data.crops import CropDraws, CropGeometry, finish, to_float
+from kd_lightning.data.datasets import (
+    CropDataset,
+    CropLoader,
+    EpochBatches,
+    StoredImage,
+    StoredImages,
+    WholeImages,
+    stored_images,
+)
+from kd_lightning.data.pairing import split_stems
+from kd_lightning.data.prepare import (
+    Recipe,
+    SizeMismatch,
+    Triplets,
+    open_triplets,
+    prepare_triplets,
+)
+from kd_lightning.data.sources import Source, fetch_automatic
+from kd_lightning.download import home
+from kd_lightning.errors import UserError
+from kd_lightning.models.interpolate import upscale
+
+SSIM_WINDOW = 11  # pixels; no smaller image can be measured
+
+
+class Selection(NamedTuple):
+    """Some images of one folder."""
+
+    triplets: Triplets
+    stems: list[str]
+
+
+class TripletDataModule(LightningDataModule):
+    """LR, HR and teacher images of folders, prepared once, as batches on the device.
+
+    A batch is a dict of floats in [0, 1]: "lr" (B,3,h,w), "bicubic" (the LR image interpolated to
+    the HR size), "hr" and, where the teacher has an output, "teacher" (B,3,H,W), H = h*scale.
+    Whole images come one at a time, with "stem" (list of str).
+
+    Args:
+        train, val: folders of HR images; with `split`, `val` is empty.
+        test: test set name to HR folder; None entries are left out.
+        root: the folder that holds the data, for messages (the configs build paths with it).
+        source: what can fetch missing folders (`kd_lightning.data.sources`), or None.
+        teacher: a teacher of `kd_lightning.models.teacher`, or None: no "teacher" in batches.
+        scale: HR size over LR size; 1 is same-size restoration of a blurred image.
+        crop_size: side of a training crop in HR pixels (cut to a multiple of `scale`).
+        batch_size: training crops a step, per device.
+        samples_per_epoch: training crops an epoch, over all devices.
+        augment: flip and rotate training crops.
+        degradation: how LR images are made: "auto" (the official `<x>_LR_bicubic/X<scale>` beside
+            `<x>_HR` where it exists, else bicubic), "bicubic" (Pillow), "matlab" (imresize).
+        train_downscale: training images are first shrunk by this factor.
+        size_mismatch: what to do with an LR or teacher file of another size than its HR image asks
+            for: "error", "resize" (bicubic) or "pad" (repeat the edge, or cut, right and below).
+        subset: use only the first so many training images of each folder, by name.
+        split: share of the `train` images that validate instead, chosen by file name.
+        num_workers: loader processes; "auto" is right for most machines.
+        prepare_workers: threads that prepare; None: one for each core.
+        seed: of the crops.
+        cache_dir: where everything derived is kept; None: `$KD_LIGHTNING_HOME`, or
+            `~/.cache/kd_lightning`.
+
+    Raises:
+        UserError: see `prepare_data`.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[str],
+        val: Sequence[str],
+        test: Mapping[str, str | None] | None = None,
+        root: str | None = None,
+        source: Source | None = None,
+        teacher: Any = None,
+        scale: int = 2,
+        crop_size: int = 128,
+        batch_size: int = 16,
+        samples_per_epoch: int = 16000,
+        augment: bool = True,
+        degradation: str = "auto",
+        train_downscale: int = 1,
+        size_mismatch: SizeMismatch = "error",
+        subset: int | None = None,
+        split: float | None = None,
+        num_workers: int | Literal["auto"] = "auto",
+        prepare_workers: int | None = None,
+        seed: int = 0,
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__()
+        if split is not None and (val or not 0 < split < 1):
+            raise UserError("data.split: a share between 0 and 1, with data.val=[]")
+        self.train_folders = [Path(folder).expanduser() for folder in train]
+        self.val_folders = [Path(folder).expanduser() for folder in val]
+        self.test_folders = {n: Path(f).expanduser() for n, f in (test or {}).items() if f}
+        self.root = Path(root).expanduser() if root else None
+        self.source, self.teacher = source, teacher
+        self.scale, self.batch_size, self.seed = scale, batch_size, seed
+        self.samples_per_epoch, self.augment = samples_per_epoch, augment
+        self.recipe = Recipe(scale, degradation, 1, size_mismatch)
+        self.train_recipe = Recipe(scale, degradation, train_downscale, size_mismatch)
+        self.geometry = CropGeometry(crop_size, scale)
+        self.subset, self.split = subset, split
+        self.num_workers = default_workers() if num_workers == "auto" else int(num_workers)
+        self.prepare_workers = prepare_workers or os.cpu_count() or 1
+        self.cache = Path(cache_dir).expanduser() if cache_dir else home()
+        self._train: list[Selection] = []
+        self._val: list[Selection] = []
+        self._test: dict[str, Selection] = {}
+
+    @property
+    def test_names(self) -> list[str]:
+        """The names of the test sets, in the order of the test loaders."""
+        return list(self.test_folders)
+
+    def fetch(self) -> None:
+        """Download what is missing of the data set, where a source is known."""
+        if self.source is not None and self.root is not None and self._missing():
+            self.source.fetch(self.root)
+
+    def prepare_data(self) -> None:
+        """Fill the store for every folder; what is there already stays.
+
+        Raises:
+            UserError: missing or empty folders, files that do not pair, images that cannot be
+                used, a full disk.
+        """
+        if missing := self._missing():
+            fetch_automatic(missing[0], self.root, self.source)
+        train, val = self._fit_selections()
+        for triplets, stems in [*train, *val, *self._test_selections().values()]:
+            prepare_triplets(triplets, stems, self.cache, self.prepare_workers)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open what `prepare_data` stored.
+
+        Raises:
+            UserError: an image smaller than the crop, or than the SSIM window.
+        """
+        self._train, self._val = self._fit_selections()
+        self._test = self._test_selections()
+        need = self.geometry.window * self.scale
+        _check_sizes(
+            self._train, need, f"a crop of data.crop_size={self.geometry.hr} and its margin"
+        )
+        _check_sizes([*self._val, *self._test.values()], SSIM_WINDOW, "the window of SSIM")
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        items = _items(self._train)
+        sizes = [item.lr.shape[:2] for item in items]
+        draws = CropDraws(sizes, self.geometry, self.seed, self.augment)
+        dataset = CropDataset(StoredImages(items), draws, self.geometry)
+        return CropLoader(
+            dataset,
+            batch_sampler=self._batches(),
+            num_workers=self.num_workers,
+            collate_fn=_as_they_are,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return _whole_images(_items(self._val))
+
+    def test_dataloader(self) -> list[DataLoader[Any]]:
+        return [_whole_images(_items([selection])) for selection in self._test.values()]
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """uint8 to float, flips and rotations, bicubic: on the device that the batch is on."""
+        if "window" in batch:
+            return dict(finish(batch, self.geometry))
+        images = {name: to_float(image) for name, image in batch.items() if name != "stem"}
+        bicubic = upscale(images["lr"], self.scale).clamp(0, 1)
+        return {**images, "bicubic": bicubic, "stem": batch["stem"]}
+
+    def _missing(self) -> list[Path]:
+        folders = [*self.train_folders, *self.val_folders, *self.test_folders.values()]
+        return [folder for folder in folders if not folder.is_dir()]
+
+    def _fit_selections(self) -> tuple[list[Selection], list[Selection]]:
+        train, val = [], []
+        for folder in self.train_folders:
+            triplets = self._open(folder, self.train_recipe, teacher_required=True)
+            stems = list(triplets.files)
+            if self.split is not None:
+                stems, held_out = split_stems(stems, self.split)
+                val.append(Selection(self._open(folder, self.recipe), held_out))
+            train.append(Selection(triplets, stems[: self.subset]))
+        val += [self._whole(folder) for folder in self.val_folders]
+        return train, val
+
+    def _test_selections(self) -> dict[str, Selection]:
+        return {name: self._whole(folder) for name, folder in self.test_folders.items()}
+
+    def _whole(self, folder: Path) -> Selection:
+        triplets = self._open(folder, self.recipe)
+        return Selection(triplets, list(triplets.files))
+
+    def _open(self, folder: Path, recipe: Recipe, teacher_required: bool = False) -> Triplets:
+        return open_triplets(
+            folder, recipe, self.teacher, self.cache, teacher_required=teacher_required
+        )
+
+    def _batches(self) -> EpochBatches:
+        """The batches of this rank, from where a resumed run's checkpoint was written.
+
+        Lightning asks for the loader after it has restored its progress, and never skips batches
+        itself; a checkpoint counts a batch as processed before its callbacks may save.
+        """
+        trainer = self.trainer
+        rank, world = 0, 1
+        if trainer is not None:
+            rank, world = trainer.global_rank, trainer.world_size
+        batches = EpochBatches(self.samples_per_epoch, self.batch_size, rank=rank, world=world)
+        if len(batches) == 0:
+            raise UserError(
+                f"data.samples_per_epoch={self.samples_per_epoch} is less than one batch of every "
+                f"device ({self.batch_size * world}); raise it, or lower data.batch_size"
+            )
+        if trainer is not None:
+            loop: Any = trainer.fit_loop
+            batches.epoch = loop.epoch_progress.current.processed
+            if loop.restarting:
+                batches.start = loop.epoch_loop.batch_progress.current.processed
+            if batches.start >= len(batches):
+                batches.epoch, batches.start = batches.epoch + 1, 0
+        return batches
+
+
+def default_workers() -> int:
+    """Loader processes for this machine: see experiments/benchmark/data/README.md."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(4, (cores or 1) // 2)
+
+
+def _items(selections: Sequence[Selection]) -> list[StoredImage]:
+    return [item for triplets, stems in selections for item in stored_images(triplets, stems)]
+
+
+def _whole_images(items: list[StoredImage]) -> DataLoader[Any]:
+    return DataLoader(WholeImages(items), batch_size=None)
+
+
+def _as_they_are(batch: Any) -> Any:
+    """The collate function of a dataset that returns whole batches."""
+    return batch
+
+
+def _check_sizes(selections: Sequence[Selection], need: int, what: str) -> None:
+    for triplets, stems in selections:
+        for stem in stems:
+            height, width, _ = triplets.hr.entries[stem].shape
+            if min(height, width) < need:
+                raise UserError(
+                    f"{triplets.files[stem]}: {width}x{height} pixels is too small for {what}, "
+                    f"{need} pixels; remove the image, or choose a smaller crop"
+                )

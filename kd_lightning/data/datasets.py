@@ -1,0 +1,150 @@
+"""What the loaders read: stored images, memory-mapped where they are used, and the sample order."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from kd_lightning.data.crops import Batch, CropDraws, CropGeometry, Images, cut
+from kd_lightning.data.prepare import Triplets
+from kd_lightning.data.store import StoredArray
+
+log = logging.getLogger(__name__)
+
+OPEN_IMAGES = 4096  # kept memory-mapped per process; Linux allows 65,530 mappings
+
+
+class StoredImage(NamedTuple):
+    """Where the arrays of one image lie."""
+
+    stem: str
+    lr: StoredArray
+    hr: StoredArray
+    teacher: StoredArray | None
+
+    def open(self) -> Images:
+        teacher = self.teacher.open() if self.teacher else None
+        return Images(self.lr.open(), self.hr.open(), teacher)
+
+
+def stored_images(triplets: Triplets, stems: Sequence[str]) -> list[StoredImage]:
+    """The prepared images of `stems`."""
+    return [
+        StoredImage(
+            stem,
+            triplets.lr.stored(stem),
+            triplets.hr.stored(stem),
+            triplets.teacher.stored(stem) if triplets.teacher else None,
+        )
+        for stem in stems
+    ]
+
+
+class StoredImages:
+    """The arrays of image number n, memory-mapped on first use in each process."""
+
+    def __init__(self, items: Sequence[StoredImage]) -> None:
+        self._items = items
+        self._open: dict[int, Images] = {}
+
+    def __call__(self, number: int) -> Images:
+        images = self._open.get(number)
+        if images is None:
+            if len(self._open) >= OPEN_IMAGES:
+                self._open.clear()
+            images = self._open[number] = self._items[number].open()
+        return images
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_items": self._items, "_open": {}}  # a pickled map would be the pixels
+
+
+class WholeImages(Dataset[dict[str, Any]]):
+    """Whole images as uint8 (1,H,W,3) tensors, with their stem."""
+
+    def __init__(self, items: Sequence[StoredImage]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        item = self._items[number]
+        arrays = item.open()._asdict()
+        tensors = {
+            n: torch.from_numpy(np.array(a))[None] for n, a in arrays.items() if a is not None
+        }
+        return {**tensors, "stem": [item.stem]}
+
+
+class CropDataset(Dataset[Batch]):
+    """Batches of uint8 crops, by lists of global sample indices; `finish` makes triplets of them.
+
+    Args:
+        images: the arrays by image number, as in the `sizes` of `draws`.
+    """
+
+    def __init__(self, images: Callable[[int], Images], draws: CropDraws, geometry: CropGeometry):
+        self._images, self._draws, self._geometry = images, draws, geometry
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        return cut(self._images, [self._draws(index) for index in indices], self._geometry)
+
+
+class EpochBatches(Sampler[list[int]]):
+    """The global sample indices of each batch of this rank.
+
+    Batch b of epoch e holds, of rank r among n, e*samples + (b*size + k)*n + r for k in 0..size-1.
+    `start` skips the batches of the first epoch that a resumed run has behind it; `len` is the
+    whole epoch's, as Lightning's progress counts it.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        size: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        epoch: int = 0,
+        start: int = 0,
+    ) -> None:
+        self._samples, self._size, self._rank, self._world = samples, size, rank, world
+        self.epoch, self.start = epoch, start
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch, a resumed one included."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+    def __len__(self) -> int:
+        return self._samples // (self._size * self._world)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first = self.epoch * self._samples + self._rank
+        for batch in range(self.start, len(self)):
+            begin = batch * self._size
+            yield [first + (begin + k) * self._world for k in range(self._size)]
+
+
+class CropLoader(DataLoader[Batch]):
+    """A loader that a resumed run may continue in the middle of an epoch.
+
+    Its place is Lightning's progress, read in `TripletDataModule`; the state says only which
+    stream of samples it is the place in.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches": len(self)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state != self.state_dict():
+            log.warning(
+                "resumed with %s batches an epoch where the checkpoint has %s: the order of the "
+                "data is another one than without the stop",
+                len(self),
+                state.get("batches"),
+            )

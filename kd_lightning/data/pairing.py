@@ -1,0 +1,92 @@
+"""Which file belongs to which: images are paired by stem, never by their order in a folder.
+
+A stem is a file's path inside its folder without the extension, with "/" between folders and in
+Unicode form NFC: "0001", "city/night". LR and teacher files may carry the scale: "0001x2".
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from kd_lightning.data.images import EXTENSIONS
+from kd_lightning.errors import UserError
+
+
+def list_images(folder: Path) -> dict[str, Path]:
+    """The image files below `folder`, by stem, sorted; hidden files are skipped.
+
+    Raises:
+        UserError: the folder is missing or holds no image, or two files share a stem.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; set data.root to the folder that holds it")
+    files: dict[str, Path] = {}
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder)
+        if path.suffix.lower() not in EXTENSIONS or any(p.startswith(".") for p in inside.parts):
+            continue
+        stem = unicodedata.normalize("NFC", inside.with_suffix("").as_posix())
+        if stem in files:
+            raise UserError(
+                f"{path} and {files[stem]} share one stem; rename or remove one of them"
+            )
+        files[stem] = path
+    if not files:
+        known = " ".join(sorted(EXTENSIONS))
+        raise UserError(f"{folder}: no image in this folder ({known}); check data.root")
+    return dict(sorted(files.items()))
+
+
+def sibling(hr_folder: Path, ending: str) -> Path | None:
+    """`hr_folder` with the last "_HR" of its name replaced by `ending`; None where it has none."""
+    before, found, after = hr_folder.name.rpartition("_HR")
+    return hr_folder.parent / f"{before}{ending}{after}" if found else None
+
+
+def pair(hr: Mapping[str, Path], folder: Path, scale: int, what: str) -> dict[str, Path]:
+    """The file of `folder` for each stem of `hr`; `what` names these files in errors.
+
+    Raises:
+        UserError: an HR image without such a file, or the reverse.
+    """
+    suffix = re.compile(rf"x{scale}$")
+    files: dict[str, Path] = {}
+    for stem, path in list_images(folder).items():
+        plain = stem if stem in hr else suffix.sub("", stem)
+        if plain in files:
+            raise UserError(f"{path} and {files[plain]} both belong to '{plain}'; remove one")
+        files[plain] = path
+    if missing := [stem for stem in hr if stem not in files]:
+        raise UserError(
+            f"{hr[missing[0]]}: no {what} for this HR image in {folder}{_others(missing)}; "
+            f"add it, or remove the HR image"
+        )
+    if orphans := [stem for stem in files if stem not in hr]:
+        raise UserError(
+            f"{files[orphans[0]]}: {what} without an HR image{_others(orphans)}; "
+            f"remove it, or add the HR image"
+        )
+    return {stem: files[stem] for stem in hr}
+
+
+def split_stems(stems: Iterable[str], share: float) -> tuple[list[str], list[str]]:
+    """(training, validation) stems; about `share` of them, at least one, go to validation.
+
+    The choice is a function of the stem alone, so it does not move when files are added (except
+    that in a folder so small that no stem falls below `share`, the lowest one validates).
+    """
+    places = {stem: _place(stem) for stem in stems}
+    limit = max(share, min(places.values(), default=0.0))
+    validation = [stem for stem, place in places.items() if place < share or place == limit]
+    return [stem for stem in places if stem not in set(validation)], validation
+
+
+def _place(stem: str) -> float:
+    digest = hashlib.sha256(stem.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _others(stems: list[str]) -> str:
+    return f" (and {len(stems) - 1} more)" if len(stems) > 1 else ""

@@ -1,0 +1,34 @@
+"""Where missing folders can come from."""
+
+from pathlib import Path
+from typing import Protocol
+
+from kd_lightning.errors import UserError
+
+
+class Source(Protocol):
+    """Something that can fill `data.root`.
+
+    `automatic` sources are small and local, and are used without asking; the others only by
+    `prepare.py`, and `remedy` says what to type and how large it is.
+    """
+
+    automatic: bool
+
+    def fetch(self, root: Path) -> None: ...
+
+    def remedy(self, root: Path) -> str: ...
+
+
+def fetch_automatic(missing: Path, root: Path | None, source: Source | None) -> None:
+    """Let `source` fill `root`, which lacks the folder `missing`, where that is automatic.
+
+    Raises:
+        UserError: it is not; says how to get the folder.
+    """
+    if source is None or root is None:
+        remedy = "set data.root=... to the folder that holds the images"
+        raise UserError(f"{missing}: no such folder; {remedy}")
+    if not source.automatic:
+        raise UserError(f"{missing}: no such folder; {source.remedy(root)}")
+    source.fetch(root)

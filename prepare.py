@@ -1,0 +1,24 @@
+"""Download, verify, pair, teacher pass, store: `python prepare.py data=div2k [key=value ...]`."""
+
+from pathlib import Path
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from kd_lightning.cli import check_keys, one_line_errors
+from kd_lightning.data.datamodule import TripletDataModule
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="prepare")
+def main(cfg: DictConfig) -> None:
+    check_keys(cfg)
+    data: TripletDataModule = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
+    data.fetch()
+    data.prepare_data()
+    print(f"prepared: everything is in {data.cache / 'store'}")
+
+
+if __name__ == "__main__":
+    with one_line_errors(Path(__file__).parent / "conf", "prepare"):
+        main()
