@@ -165,9 +165,9 @@ class TripletDataModule(LightningDataModule):
         dataset = CropDataset(StoredImages(items), draws, self.geometry)
         return CropLoader(
             dataset,
-            batch_sampler=self._batches(),
+            sampler=self._batches(),  # Lightning tells a sampler the epoch, a batch sampler not
+            batch_size=None,
             num_workers=self.num_workers,
-            collate_fn=_as_they_are,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
@@ -252,11 +252,6 @@ def _items(selections: Sequence[Selection]) -> list[StoredImage]:
 
 def _whole_images(items: list[StoredImage]) -> DataLoader[Any]:
     return DataLoader(WholeImages(items), batch_size=None)
-
-
-def _as_they_are(batch: Any) -> Any:
-    """The collate function of a dataset that returns whole batches."""
-    return batch
 
 
 def _check_sizes(selections: Sequence[Selection], need: int, what: str) -> None:

@@ -81,7 +81,7 @@ class WholeImages(Dataset[dict[str, Any]]):
 
 
 class CropDataset(Dataset[Batch]):
-    """Batches of uint8 crops, by lists of global sample indices; `finish` makes triplets of them.
+    """Batches of uint8 crops by lists of global sample indices; `finish` makes triplets of them.
 
     Args:
         images: the arrays by image number, as in the `sizes` of `draws`.
@@ -90,7 +90,7 @@ class CropDataset(Dataset[Batch]):
     def __init__(self, images: Callable[[int], Images], draws: CropDraws, geometry: CropGeometry):
         self._images, self._draws, self._geometry = images, draws, geometry
 
-    def __getitems__(self, indices: list[int]) -> Batch:
+    def __getitem__(self, indices: list[int]) -> Batch:
         return cut(self._images, [self._draws(index) for index in indices], self._geometry)
 
 
