@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+Network = Callable[[Tensor], Tensor]
+
 
 def tiled(
-    network: Callable[[Tensor], Tensor],
+    network: Network,
     image: Tensor,
     *,
     tile: int,
@@ -24,67 +26,84 @@ def tiled(
 ) -> Tensor:
     """Apply `network` to overlapping tiles of `image` and join the results.
 
+    Besides the result it holds one tile, or with `blend` one row of tiles.
+
     Args:
         network: maps (B,C,h,w) to (B,C',h*scale,w*scale).
-        image: (B,C,H,W).
+        image: (B,C,H,W), any dtype.
         tile: pixels of the image in a tile's core, each side; rounded up to `multiple`.
         halo: pixels of context around the core whose outputs are dropped.
-        blend: pixels over which neighbouring tiles cross-fade linearly; 0 for a hard cut.
+        blend: pixels over which neighbouring tiles cross-fade linearly; 0 for a hard cut, which
+            an integer dtype needs.
         scale: output pixels per input pixel.
         multiple: tiles start on multiples of this (the network's stride or window).
 
     Returns:
         (B,C',H*scale,W*scale), dtype of the network's output.
+
+    Raises:
+        ValueError: `tile`, `scale` or `multiple` is not positive, `halo` or `blend` negative, or
+            a tile smaller than 2 * blend.
     """
+    if min(tile, scale, multiple) < 1 or min(halo, blend) < 0 or tile < 2 * blend:
+        raise ValueError(f"impossible tiles: {tile=} {halo=} {blend=} {scale=} {multiple=}")
     height, width = image.shape[-2:]
     tile = _round_up(tile, multiple)
     if height <= tile + halo and width <= tile + halo:
         return network(image)
-    margin = _round_up(halo + blend, multiple)
+    join = _cross_fade if blend else _abut
     out: Tensor | None = None
-    for top, bottom in _cores(height, tile):
-        strip: Tensor | None = None
-        first, last = max(0, top - margin), min(height, bottom + margin)
-        for left, right in _cores(width, tile):
-            begin, end = max(0, left - margin), min(width, right + margin)
-            sr = network(image[..., first:last, begin:end])
-            keep = _weights(begin, end, left, right, width, blend, scale, sr)
-            if strip is None:
-                strip = sr.new_zeros((*sr.shape[:-1], width * scale))
-            strip[..., begin * scale : end * scale] += torch.where(keep > 0, sr * keep, 0)
-        assert strip is not None
-        keep = _weights(first, last, top, bottom, height, blend, scale, strip)[:, None]
+    for core, span in _spans(height, tile, _round_up(halo + blend, multiple)):
+        row: Tensor | None = None
+        for across, reach in _spans(width, tile, _round_up(halo + blend, multiple)):
+            sr = network(image[..., slice(*span), slice(*reach)])
+            if row is None:
+                row = sr.new_zeros((*sr.shape[:-1], width * scale))
+            join(row, sr, across, reach, width, blend, scale)
+        assert row is not None
         if out is None:
-            out = strip.new_zeros((*strip.shape[:-2], height * scale, width * scale))
-        out[..., first * scale : last * scale, :] += torch.where(keep > 0, strip * keep, 0)
+            out = row.new_zeros((*row.shape[:-2], height * scale, width * scale))
+        join(out.mT, row.mT, core, span, height, blend, scale)
     assert out is not None
     return out
 
 
-def _cores(length: int, tile: int) -> Iterator[tuple[int, int]]:
+Range = tuple[int, int]
+
+
+def _spans(length: int, tile: int, margin: int) -> Iterator[tuple[Range, Range]]:
+    """Cores that cover [0, length), each with what the network reads for it."""
     for start in range(0, length, tile):
-        yield start, min(length, start + tile)
+        stop = min(length, start + tile)
+        yield (start, stop), (max(0, start - margin), min(length, stop + margin))
 
 
-def _weights(
-    begin: int, end: int, left: int, right: int, length: int, blend: int, scale: int, like: Tensor
-) -> Tensor:
-    """Each output position's share of the tile [begin, end) with core [left, right): a ramp of
-    width 2*blend centred on an inner core border, so that neighbours sum to one."""
-    position = torch.arange(begin * scale, end * scale, dtype=torch.float32, device=like.device)
-    position = (position + 0.5) / scale
+def _abut(
+    out: Tensor, sr: Tensor, core: Range, span: Range, length: int, blend: int, scale: int
+) -> None:
+    """Write the core of `sr`, which covers `span`, into the last dimension of `out`."""
+    first, last = ((edge - span[0]) * scale for edge in core)
+    out[..., core[0] * scale : core[1] * scale] = sr[..., first:last]
+
+
+def _cross_fade(
+    out: Tensor, sr: Tensor, core: Range, span: Range, length: int, blend: int, scale: int
+) -> None:
+    """Add `sr` to the last dimension of `out`, ramped over 2*blend around inner borders of the
+    core, so that the weights of neighbours sum to one."""
+    position = torch.arange(span[0] * scale, span[1] * scale, device=sr.device)
+    position = (position.float() + 0.5) / scale
     weights = torch.ones_like(position)
-    if left > 0:
-        weights *= _ramp(position - left, blend)
-    if right < length:
-        weights *= _ramp(right - position, blend)
-    return weights.to(like.dtype)
+    if core[0] > 0:
+        weights *= _ramp(position - core[0], blend)
+    if core[1] < length:
+        weights *= _ramp(core[1] - position, blend)
+    share = torch.where(weights > 0, sr * weights.to(sr.dtype), 0)
+    out[..., span[0] * scale : span[1] * scale] += share
 
 
 def _ramp(inside: Tensor, blend: int) -> Tensor:
     """0 outside the core, 1 inside, linear over [-blend, blend] around its border."""
-    if blend == 0:
-        return (inside > 0).float()
     return ((inside + blend) / (2 * blend)).clamp(0, 1)
 
 
