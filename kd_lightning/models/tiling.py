@@ -47,23 +47,61 @@ def tiled(
     """
     if min(tile, scale, multiple) < 1 or min(halo, blend) < 0 or tile < 2 * blend:
         raise ValueError(f"impossible tiles: {tile=} {halo=} {blend=} {scale=} {multiple=}")
+    if not blend:
+        return _stack(
+            bands(network, image, tile=tile, halo=halo, scale=scale, multiple=multiple),
+            image.shape[-2] * scale,
+        )
     height, width = image.shape[-2:]
     tile = _round_up(tile, multiple)
-    if height <= tile + halo and width <= tile + halo:
-        return network(image)
-    join = _cross_fade if blend else _abut
+    margin = _round_up(halo + blend, multiple)
     out: Tensor | None = None
-    for core, span in _spans(height, tile, _round_up(halo + blend, multiple)):
+    for core, span in _spans(height, tile, margin):
         row: Tensor | None = None
-        for across, reach in _spans(width, tile, _round_up(halo + blend, multiple)):
+        for across, reach in _spans(width, tile, margin):
             sr = network(image[..., slice(*span), slice(*reach)])
             if row is None:
                 row = sr.new_zeros((*sr.shape[:-1], width * scale))
-            join(row, sr, across, reach, width, blend, scale)
+            _cross_fade(row, sr, across, reach, width, blend, scale)
         assert row is not None
         if out is None:
             out = row.new_zeros((*row.shape[:-2], height * scale, width * scale))
-        join(out.mT, row.mT, core, span, height, blend, scale)
+        _cross_fade(out.mT, row.mT, core, span, height, blend, scale)
+    assert out is not None
+    return out
+
+
+def bands(
+    network: Network, image: Tensor, *, tile: int, halo: int, scale: int = 1, multiple: int = 1
+) -> Iterator[Tensor]:
+    """What `tiled` returns with blend=0, from top to bottom in bands of `tile` rows, so that a
+    writer need not hold the whole result. Arguments as there."""
+    height, width = image.shape[-2:]
+    tile = _round_up(tile, multiple)
+    margin = _round_up(halo, multiple)
+    for (top, bottom), (first, last) in _spans(height, tile, margin):
+        inner = slice((top - first) * scale, (bottom - first) * scale)
+        row: Tensor | None = None
+        for (left, right), (begin, end) in _spans(width, tile, margin):
+            sr = network(image[..., first:last, begin:end])[..., inner, :]
+            if row is None:
+                row = sr.new_empty((*sr.shape[:-1], width * scale))
+            row[..., left * scale : right * scale] = sr[
+                ..., (left - begin) * scale : (right - begin) * scale
+            ]
+        assert row is not None
+        yield row
+
+
+def _stack(parts: Iterator[Tensor], height: int) -> Tensor:
+    """Join bands without holding them all beside the result."""
+    out: Tensor | None = None
+    top = 0
+    for part in parts:
+        if out is None:
+            out = part.new_empty((*part.shape[:-2], height, part.shape[-1]))
+        out[..., top : top + part.shape[-2], :] = part
+        top += part.shape[-2]
     assert out is not None
     return out
 
@@ -73,17 +111,13 @@ Range = tuple[int, int]
 
 def _spans(length: int, tile: int, margin: int) -> Iterator[tuple[Range, Range]]:
     """Cores that cover [0, length), each with what the network reads for it."""
-    for start in range(0, length, tile):
-        stop = min(length, start + tile)
+    start = 0
+    while start < length:
+        stop = start + tile
+        if stop + margin >= length:  # the rest is read anyway
+            stop = length
         yield (start, stop), (max(0, start - margin), min(length, stop + margin))
-
-
-def _abut(
-    out: Tensor, sr: Tensor, core: Range, span: Range, length: int, blend: int, scale: int
-) -> None:
-    """Write the core of `sr`, which covers `span`, into the last dimension of `out`."""
-    first, last = ((edge - span[0]) * scale for edge in core)
-    out[..., core[0] * scale : core[1] * scale] = sr[..., first:last]
+        start = stop
 
 
 def _cross_fade(
