@@ -24,7 +24,7 @@ def mend_torchvision() -> None:
     Only declares the two operators that its Python code refers to on import; calling one of them
     still raises. Does nothing where torchvision is absent, imported already, or fits.
     """
-    if "torchvision" in sys.modules:
+    if "torchvision" in sys.modules or _definitions:
         return
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:

@@ -309,6 +309,7 @@ class SwinIR(nn.Module):
     """
 
     takes_lr = True
+    radius = 32  # LR pixels of context that a tile gets; attention sees further, faintly
 
     def __init__(
         self,
@@ -327,7 +328,7 @@ class SwinIR(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = upscale
-        self.window_size = window_size
+        self.stride = window_size
         self.img_range = img_range
         self.upsampler = upsampler
         mean = (0.4488, 0.4371, 0.4040) if in_chans == 3 else (0.0,) * in_chans
@@ -378,7 +379,7 @@ class SwinIR(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        x = mirror_to_multiple(x, self.window_size)
+        x = mirror_to_multiple(x, self.stride)
         x = ((x - self.mean) * self.img_range).contiguous(memory_format=torch.channels_last)
         shallow = self.conv_first(x)
         deep = self.conv_after_body(self._features(shallow)) + shallow
@@ -388,7 +389,7 @@ class SwinIR(nn.Module):
     def _features(self, shallow: Tensor) -> Tensor:
         batch, _, height, width = shallow.shape
         size = (batch, height, width)
-        windows = deal_windows(batch, height, width, self.window_size, shallow.device)
+        windows = deal_windows(batch, height, width, self.stride, shallow.device)
         tokens = self.patch_embed(as_tokens(shallow))
         for layer in self.layers:
             tokens = layer(tokens, size, windows)
@@ -408,14 +409,15 @@ class SwinIR(nn.Module):
         return self.conv_last(F.leaky_relu(self.conv_hr(deep), 0.2))
 
 
-def mirror_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Continue x (..., h, w) to the right and below by mirroring, to sizes that divide.
+def mirror_to_multiple(x: Tensor, multiple: int, minimum: int = 1) -> Tensor:
+    """Continue x (..., h, w) to the right and below, by mirroring, to sizes that ``multiple``
+    divides and that are not below ``minimum``, a multiple itself.
 
     Equals F.pad(mode="reflect"), and goes on mirroring where the image is smaller than the padding.
     """
     for dim in (-2, -1):
         size = x.shape[dim]
-        padded = -(-size // multiple) * multiple
+        padded = max(-(-size // multiple) * multiple, minimum)
         if padded == size:
             continue
         period = max(2 * (size - 1), 1)

@@ -1,0 +1,182 @@
+"""Teachers: what a student learns from, named so that their cached outputs cannot be mixed up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.download import download, home
+from kd_lightning.errors import UserError
+from kd_lightning.models.tiling import tiled
+
+BUNDLED = Path(__file__).parents[1] / "weights"
+
+
+@dataclass
+class NetworkTeacher:
+    """A network with weights, and how it is applied to whole images.
+
+    The weights are, in this order: ``weights``, a file of the user; ``bundled``, a file that comes
+    with the package; the file at ``url``, fetched on first use to ``$KD_LIGHTNING_HOME/teachers``
+    and checked against ``size`` (bytes) and ``sha256`` (hex).
+
+    ``load``: called with the file and the scale, returns the network (float (B, 3, h, w) in [0, 1]
+    -> (B, 3, h*scale, w*scale)), or raises UserError.
+    ``self_ensemble``: average over the 8 flips and rotations of the image (Lim et al. 2017, EDSR+).
+    ``precision``: "bf16" runs the network under autocast.
+    ``tile``: LR pixels; larger images go in tiles, each with ``halo`` pixels of context to each
+    side, cross-faded over ``blend`` pixels.
+    """
+
+    name: str
+    load: Callable[[Path, int], nn.Module]
+    scale: int
+    weights: str | Path | None = None
+    bundled: str | None = None
+    url: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    self_ensemble: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+    tile: int = 256
+    halo: int = 24
+    blend: int = 8
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise UserError(f"teacher.precision={self.precision}: must be fp32 or bf16")
+        if self.tile < 1 or self.halo < 0 or self.blend < 0:
+            raise UserError(
+                f"teacher.tile={self.tile}, halo={self.halo}, blend={self.blend}: "
+                "tile must be at least 1, the others at least 0"
+            )
+
+    @property
+    def key(self) -> str:
+        """Names the folder of cached outputs: whatever changes an output changes the key.
+
+        Does not fetch weights whose hash is known. Raises UserError where there are none.
+        """
+        parts = [self.name, self.digest[:12], f"t{self.tile}h{self.halo}b{self.blend}"]
+        parts += ["x8"] * self.self_ensemble + ["bf16"] * (self.precision == "bf16")
+        return "-".join(parts)
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 (hex) of the weights file. Raises UserError where there is none."""
+        if self.sha256 and self.weights is None:
+            return self.sha256
+        return _sha256(self.file)
+
+    @cached_property
+    def file(self) -> Path:
+        """The weights file; fetched, if need be. Raises UserError where that is impossible."""
+        if self.weights is not None:
+            path, remedy = Path(self.weights).expanduser(), "give the path of a weights file"
+        elif self.bundled is not None:
+            path, remedy = BUNDLED / self.bundled, "give a file with weights=<path>"
+        elif self.url is not None:
+            path = home() / "teachers" / self.url.rpartition("/")[2]
+            return self._fetched(self.url, path)
+        else:
+            raise UserError(f"teacher={self.name} needs weights: give a file with weights=<path>")
+        if not path.is_file():
+            raise UserError(f"{path}: no such file, the weights of teacher={self.name}; {remedy}")
+        return path
+
+    def _fetched(self, url: str, path: Path) -> Path:
+        by_hand = path.exists()
+        download(url, path, size=self.size, sha256=self.sha256)
+        if by_hand and self.sha256 and (found := _sha256(path)) != self.sha256:
+            raise UserError(f"{path}: has sha256 {found}, expected {self.sha256}; delete it")
+        return path
+
+    def network(self) -> nn.Module:
+        """The network, frozen and in eval mode, on the CPU. Raises UserError for wrong weights."""
+        network = self.load(self.file, self.scale)
+        return network.eval().requires_grad_(False)
+
+    def settings(self) -> dict[str, Any]:
+        """What the outputs depend on, for a manifest."""
+        return {
+            "teacher": self.name,
+            "weights_sha256": self.digest,
+            "scale": self.scale,
+            "self_ensemble": self.self_ensemble,
+            "precision": self.precision,
+            "tile": self.tile,
+            "halo": self.halo,
+            "blend": self.blend,
+        }
+
+    @torch.no_grad()
+    def enhance(self, network: nn.Module, lr: Tensor) -> Tensor:
+        """``network``'s output for uint8 (3, h, w), as uint8 (3, h*scale, w*scale)."""
+        image = lr[None].float() / 255
+        with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if self.self_ensemble:
+                out = self_ensemble(lambda x: self._tiled(network, x), image)
+            else:
+                out = self._tiled(network, image)
+        return (out[0].float().clamp(0, 1) * 255).round().byte()
+
+    def _tiled(self, network: nn.Module, image: Tensor) -> Tensor:
+        return tiled(
+            network,
+            image,
+            tile=self.tile,
+            halo=self.halo,
+            blend=self.blend,
+            scale=self.scale,
+            multiple=int(getattr(network, "stride", 1)),
+        )
+
+
+class FolderTeacher:
+    """Outputs that somebody computed elsewhere, beside the HR images and paired by stem."""
+
+    key = "folder"
+
+    def folder(self, hr_folder: Path) -> Path:
+        """photos/train_HR -> photos/train_teacher, DIV2K_train_HR -> DIV2K_train_teacher.
+
+        Raises:
+            UserError: the name does not hold "_HR", or there is no such folder.
+        """
+        before, found, after = hr_folder.name.rpartition("_HR")
+        if not found:
+            raise UserError(
+                f"{hr_folder}: teacher=folder needs a folder named <name>_HR, to find "
+                "<name>_teacher beside it; rename it"
+            )
+        folder = hr_folder.with_name(f"{before}_teacher{after}")
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: no such folder; teacher=folder expects the teacher's outputs there"
+            )
+        return folder
+
+
+def self_ensemble(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """The mean of ``network`` over the 8 flips and rotations of ``image`` (B, C, h, w)."""
+    total: Tensor | None = None
+    for flip in (False, True):
+        for turns in range(4):
+            view = torch.rot90(image.flip(-1) if flip else image, turns, (-2, -1))
+            out = torch.rot90(network(view), -turns, (-2, -1)).float()
+            out = out.flip(-1) if flip else out
+            total = out if total is None else total + out
+    assert total is not None
+    return total / 8
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
