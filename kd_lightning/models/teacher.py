@@ -52,10 +52,10 @@ class NetworkTeacher:
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
             raise UserError(f"teacher.precision={self.precision}: must be fp32 or bf16")
-        if self.tile < 1 or self.halo < 0 or self.blend < 0:
+        if min(self.halo, self.blend) < 0 or self.tile < max(1, 2 * self.blend):
             raise UserError(
-                f"teacher.tile={self.tile}, halo={self.halo}, blend={self.blend}: "
-                "tile must be at least 1, the others at least 0"
+                f"teacher.tile={self.tile}, teacher.halo={self.halo}, teacher.blend={self.blend}: "
+                "halo and blend must be at least 0, tile at least 1 and twice the blend"
             )
 
     @property

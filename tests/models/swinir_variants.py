@@ -64,5 +64,6 @@ def official(network, window):
         if name.endswith("attn.qkv.weight"):
             prefix = name.removesuffix("attn.qkv.weight")
             state[prefix + "attn.relative_position_index"] = relative_positions(window)
-            state[prefix + "attn_mask"] = torch.zeros(64, window**2, window**2)
+            if int(prefix.split(".")[-2]) % 2 == 1:
+                state[prefix + "attn_mask"] = torch.zeros(64, window**2, window**2)
     return state
