@@ -8,12 +8,26 @@ from omegaconf import DictConfig
 
 from kd_lightning.cli import check_keys, one_line_errors
 from kd_lightning.data.datamodule import TripletDataModule
+from kd_lightning.errors import UserError
+
+
+def check(data: TripletDataModule) -> None:
+    bad = data.check()
+    for path in bad:
+        print(path)
+    if bad:
+        raise UserError(f"the {len(bad)} files above were damaged or missing and are dropped; run "
+                        "the same command without check=true to make them again")
+    print("every stored file is as it was written")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="prepare")
 def main(cfg: DictConfig) -> None:
     check_keys(cfg)
     data: TripletDataModule = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
+    if cfg.check:
+        check(data)
+        return
     data.fetch()
     data.prepare_data()
     print(f"prepared: everything is in {data.cache / 'store'}")

@@ -24,6 +24,7 @@ from kd_lightning.data.prepare import (
     Recipe,
     SizeMismatch,
     Triplets,
+    check_triplets,
     open_triplets,
     prepare_triplets,
 )
@@ -140,9 +141,15 @@ class TripletDataModule(LightningDataModule):
         """
         if missing := self._missing():
             fetch_automatic(missing[0], self.root, self.source)
-        train, val = self._fit_selections()
-        for triplets, stems in [*train, *val, *self._test_selections().values()]:
+        for triplets, stems in self._selections():
             prepare_triplets(triplets, stems, self.cache, self.prepare_workers)
+
+    def check(self) -> list[Path]:
+        """Read every stored file; the damaged and missing ones are returned and dropped, and the
+        next preparation makes them again."""
+        selections = self._selections()
+        bad = (check_triplets(t, stems, self.prepare_workers) for t, stems in selections)
+        return list(dict.fromkeys(path for paths in bad for path in paths))
 
     def setup(self, stage: str | None = None) -> None:
         """Open what `prepare_data` stored.
@@ -189,6 +196,10 @@ class TripletDataModule(LightningDataModule):
     def _missing(self) -> list[Path]:
         folders = [*self.train_folders, *self.val_folders, *self.test_folders.values()]
         return [folder for folder in folders if not folder.is_dir()]
+
+    def _selections(self) -> list[Selection]:
+        train, val = self._fit_selections()
+        return [*train, *val, *self._test_selections().values()]
 
     def _fit_selections(self) -> tuple[list[Selection], list[Selection]]:
         train, val = [], []

@@ -1,6 +1,7 @@
 """HR to LR: the degradations that a network learns to undo, functions of the image alone."""
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from kd_lightning.data.images import Pixels
@@ -19,20 +20,57 @@ def crop_to_multiple(image: Pixels, factor: int) -> Pixels:
 
 
 def degrade(hr: Pixels, scale: int, kind: str = "bicubic") -> Pixels:
-    """The LR image (H/scale, W/scale, 3) of uint8 `hr` whose sides are multiples of `scale`.
+    """The 8-bit LR image (H/scale, W/scale, 3) of `hr`, whose sides are multiples of `scale`.
 
-    `kind` "bicubic" (or "auto"): Pillow's bicubic, 8 bit. Scale 1 is same-size restoration: the
-    image is shrunk by 2 and enlarged again, so there is blur to undo.
+    `kind` is "bicubic" (or "auto"): Pillow's; or "matlab": what MATLAB's imresize computes, with
+    which the official LR files of DIV2K were made. Scale 1 is same-size restoration: the image is
+    shrunk by 2 and enlarged again, so there is blur to undo.
 
     Raises:
         UserError: an unknown `kind`.
     """
-    if kind not in {"auto", "bicubic"}:
-        raise UserError(f"data.degradation={kind}: choose auto or bicubic")
+    try:
+        shrink = {"auto": resize, "bicubic": resize, "matlab": imresize}[kind]
+    except KeyError:
+        raise UserError(f"data.degradation={kind}: choose auto, bicubic or matlab") from None
+    height, width = hr.shape[:2]
     if scale == 1:
-        height, width = hr.shape[:2]
-        return resize(resize(hr, height // 2, width // 2), height, width)
-    return resize(hr, hr.shape[0] // scale, hr.shape[1] // scale)
+        return shrink(shrink(hr, height // 2, width // 2), height, width)
+    return shrink(hr, height // scale, width // scale)
+
+
+def imresize(image: Pixels, height: int, width: int) -> Pixels:
+    """MATLAB's `imresize(image, "bicubic")` of a uint8 (H, W, 3) image.
+
+    The kernel is Pillow's (Keys 1981, a = -0.5, widened for antialiasing); the difference is the
+    border, mirrored here and left out by Pillow, and that only the end result is rounded.
+    """
+    rows = _resize_rows(image.astype(np.float64), height)
+    resized = _resize_rows(rows.swapaxes(0, 1), width).swapaxes(0, 1)
+    return np.floor(resized + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _resize_rows(image: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    old = image.shape[0]
+    factor = min(1.0, length / old)  # of the kernel: below 1 it is widened
+    centre = (np.arange(length) + 0.5) * (old / length) - 0.5
+    taps = int(np.ceil(4 / factor)) + 2
+    index = np.floor(centre - 2 / factor).astype(int)[:, None] + np.arange(taps)
+    weight = _keys(factor * (centre[:, None] - index))
+    weight /= weight.sum(axis=1, keepdims=True)
+    mirrored = np.concatenate([np.arange(old), np.arange(old)[::-1]])[index % (2 * old)]
+    result = np.zeros((length, *image.shape[1:]))
+    for tap in range(taps):
+        result += weight[:, tap, None, None] * image[mirrored[:, tap]]
+    return result
+
+
+def _keys(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys' cubic convolution kernel, a = -0.5."""
+    x = np.abs(x)
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:

@@ -75,21 +75,14 @@ def write_atomic(path: Path, *parts: bytes | memoryview) -> None:
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: cannot write ({error.strerror}); free disk space, or name another folder "
-            "with data.cache_dir=..."
-        ) from None
+        raise unwritable(path, error) from None
 
 
-def make_folder(folder: Path) -> None:
-    """Make `folder` and its parents. Raises UserError where that is not possible."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot make this folder ({error.strerror}); name another one with "
-            "data.cache_dir=..."
-        ) from None
+def unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot write ({error.strerror}); free disk space, or name another folder "
+        "with data.cache_dir=..."
+    )
 
 
 def _to_rgb(image: Image.Image, path: Path) -> Pixels:

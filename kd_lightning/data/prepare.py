@@ -5,8 +5,9 @@ The image folders may be read-only; everything is written under the cache folder
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kd_lightning.data.degradation import crop_to_multiple, degrade, multiple, resize
-from kd_lightning.data.images import Pixels, decode_rgb, make_folder
+from kd_lightning.data.images import Pixels, decode_rgb, unwritable
 from kd_lightning.data.pairing import list_images, pair, sibling
 from kd_lightning.data.store import Shelf, Source, folder_id
 from kd_lightning.errors import UserError
@@ -62,6 +63,12 @@ class Triplets:
         """Whether HR and LR of `stem` are stored and up to date."""
         lr_file = (self.lr_files or self.files)[stem]
         return self.hr.has(stem, self.files[stem]) and self.lr.has(stem, lr_file)
+
+    def sources(self, shelf: Shelf) -> dict[str, Path] | None:
+        """The files that the arrays of `shelf` are made from; None where it is other arrays."""
+        if shelf is self.teacher:
+            return self.teacher_files
+        return self.files if shelf is self.hr else self.lr_files or self.files
 
     def has_output(self, stem: str) -> bool:
         """Whether the teacher output of `stem` is stored and up to date, or none is asked for."""
@@ -128,9 +135,7 @@ def prepare_triplets(triplets: Triplets, stems: Sequence[str], cache: Path, work
     """
     if not triplets.missing(stems) and all(shelf.sealed for shelf in triplets.shelves):
         return
-    home = triplets.hr.folder.parent
-    make_folder(home)
-    with FileLock(home / ".lock"):  # two jobs of a sweep must not prepare one folder at once
+    with locked(triplets.hr.folder.parent):
         for shelf in triplets.shelves:
             shelf.reload()
         _parallel(
@@ -153,6 +158,49 @@ def prepare_triplets(triplets: Triplets, stems: Sequence[str], cache: Path, work
                 shelf.seal()
 
 
+def check_triplets(triplets: Triplets, stems: Sequence[str], workers: int) -> list[Path]:
+    """The stored arrays of `stems` that are damaged or missing, or whose source file has changed
+    without a new size or time. They are dropped, so that the next preparation makes them again.
+    """
+    bad: list[Path] = []
+    with locked(triplets.hr.folder.parent):
+        for shelf in triplets.shelves:
+            shelf.reload()
+            found: list[str] = []
+
+            def check(stem: str, shelf: Shelf = shelf, found: list[str] = found) -> None:
+                if shelf.damaged(stem) or _source_changed(triplets, shelf, stem):
+                    found.append(stem)
+
+            _parallel(f"{triplets.title}: check {shelf.folder.name}", stems, workers, check)
+            for stem in sorted(found):
+                bad.append(shelf.path(stem))
+                shelf.drop(stem)
+            if found:
+                shelf.seal()
+    return bad
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Exclusive use of `folder`: two jobs of a sweep must not prepare one folder at once."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire()
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _source_changed(triplets: Triplets, shelf: Shelf, stem: str) -> bool:
+    files = triplets.sources(shelf)
+    return files is not None and Source.read(files[stem])[0] != shelf.entries[stem].source
+
+
 def _official_lr(folder: Path, hr: dict[str, Path], recipe: Recipe) -> dict[str, Path] | None:
     official = sibling(folder, "_LR_bicubic")
     if recipe.degradation != "auto" or recipe.downscale > 1 or official is None:
@@ -170,15 +218,13 @@ def _folder_outputs(
     """The output file for every HR image; None where there is no such folder, or a network."""
     if not hasattr(teacher, "folder"):
         return None
-    outputs = teacher.folder(folder)
-    if outputs != folder and outputs.is_dir():
-        return pair(hr, outputs, scale, "teacher output")
-    if required:
-        raise UserError(
-            f"{outputs}: no teacher outputs for {folder}; put them there under the names of the HR "
-            "images, or choose a teacher that runs (teacher=...)"
-        )
-    return None
+    try:
+        outputs = teacher.folder(folder)
+    except UserError:
+        if required:
+            raise
+        return None
+    return pair(hr, outputs, scale, "teacher output")
 
 
 def _teacher_pass(triplets: Triplets, stems: Sequence[str], cache: Path) -> dict[str, Path]:
@@ -241,12 +287,12 @@ def _fit(image: Pixels, height: int, width: int, path: Path, recipe: Recipe) -> 
 
 def _explain(have: tuple[int, ...], height: int, width: int, scale: int) -> str:
     for factor in range(1, 9):
-        if (have[0] * factor, have[1] * factor) == (height * scale, width * scale):
+        if have == (height * scale // factor, width * scale // factor):
             return f" (it is the HR image at 1/{factor}, but scale={scale})"
     return ""
 
 
-def _parallel(title: str, stems: list[str], workers: int, task: Callable[[str], None]) -> None:
+def _parallel(title: str, stems: Sequence[str], workers: int, task: Callable[[str], None]) -> None:
     """`task` for every stem, in threads (decoding, resizing and hashing release the GIL)."""
     if not stems:
         return

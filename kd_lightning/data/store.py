@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from kd_lightning.data.images import Pixels, write_atomic
+from kd_lightning.data.images import Pixels, unwritable, write_atomic
 from kd_lightning.errors import UserError
 
 FORMAT = 1  # of the manifest and the arrays; another number is another store
@@ -114,8 +114,11 @@ class Shelf:
         line = json.dumps({"stem": stem, **asdict(entry)}, ensure_ascii=False)
         with self._lock:
             self.entries[stem] = entry
-            with (self.folder / JOURNAL).open("a", encoding="utf-8") as journal:
-                journal.write(line + "\n")
+            try:
+                with (self.folder / JOURNAL).open("a", encoding="utf-8") as journal:
+                    journal.write(line + "\n")
+            except OSError as error:
+                raise unwritable(self.folder / JOURNAL, error) from None
 
     def stored(self, stem: str) -> StoredArray:
         """Where the array of `stem` lies; `stem` must have been put here."""
@@ -123,9 +126,10 @@ class Shelf:
 
     def seal(self) -> None:
         """Turn the journal into the manifest and remove what a killed run left behind."""
+        there = [stem for stem in sorted(self.entries) if self.path(stem).exists()]
         manifest = {
             "settings": self.settings,
-            "entries": {stem: asdict(self.entries[stem]) for stem in sorted(self.entries)},
+            "entries": {stem: asdict(self.entries[stem]) for stem in there},
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True)
         write_atomic(self.folder / MANIFEST, text.encode())
@@ -140,11 +144,12 @@ class Shelf:
 
     def damaged(self, stem: str) -> bool:
         """Whether the file of `stem` differs from what the manifest vouches for (reads it)."""
+        entry = self.entries.get(stem)
         try:
             data = self.path(stem).read_bytes()
         except OSError:
             return True
-        return hashlib.sha256(data).hexdigest() != self.entries[stem].sha256
+        return entry is None or hashlib.sha256(data).hexdigest() != entry.sha256
 
     def drop(self, stem: str) -> None:
         """Forget `stem` and delete its file, so that the next run makes it again."""

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from small_data import TeacherFolder, picture
+from small_data import picture
 
 from kd_lightning.data.datamodule import TripletDataModule
+from kd_lightning.models.teacher import FolderTeacher
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def make_data(data_root: Path, tmp_path: Path) -> Callable[..., TripletDataModul
             "train": [str(data_root / "train_HR")],
             "val": [str(data_root / "valid_HR")],
             "test": {"valid": str(data_root / "valid_HR")},
-            "teacher": TeacherFolder(),
+            "teacher": FolderTeacher(),
             "crop_size": 32,
             "batch_size": 4,
             "samples_per_epoch": 24,

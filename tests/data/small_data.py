@@ -1,17 +1,7 @@
 """What the data tests make their folders of."""
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
-
-
-class TeacherFolder:
-    """A folder teacher: `<x>_teacher` beside `<x>_HR`."""
-
-    def folder(self, hr_folder: Path) -> Path:
-        before, _, after = hr_folder.name.rpartition("_HR")
-        return hr_folder.parent / f"{before}_teacher{after}"
 
 
 def picture(height: int, width: int, seed: int) -> np.ndarray:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_data import TeacherFolder, picture
+from small_data import picture
 
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.errors import UserError
+from kd_lightning.models.teacher import FolderTeacher
 
 Make = Callable[..., TripletDataModule]
 
@@ -97,7 +98,7 @@ def test_training_needs_the_outputs_of_a_folder_teacher(make_data: Make, data_ro
     for file in (data_root / "train_teacher").iterdir():
         file.unlink()
     (data_root / "train_teacher").rmdir()
-    with pytest.raises(UserError, match="train_teacher: no teacher outputs"):
+    with pytest.raises(UserError, match="train_teacher: no such folder"):
         make_data()
 
 
@@ -166,4 +167,4 @@ def test_a_split_and_a_validation_folder_exclude_each_other(data_root: Path) -> 
     with pytest.raises(UserError, match=r"data\.split"):
         TripletDataModule([folder], [folder], split=0.1)
     with pytest.raises(UserError, match=r"data\.split"):
-        TripletDataModule([folder], [], split=1.5, teacher=TeacherFolder())
+        TripletDataModule([folder], [], split=1.5, teacher=FolderTeacher())

@@ -94,7 +94,7 @@ def test_a_run_killed_mid_epoch_goes_on_where_its_checkpoint_was_written(
 import os, signal, sys
 sys.path[:0] = {[str(Path(__file__).parents[2]), str(Path(__file__).parent)]!r}
 from pathlib import Path
-from small_data import TeacherFolder
+from kd_lightning.models.teacher import FolderTeacher
 from test_resume import ModelCheckpoint, Recorder, TripletDataModule, trainer
 
 class Killed(Recorder):
@@ -104,7 +104,7 @@ class Killed(Recorder):
 
 root, out = Path({str(data_root)!r}), Path({str(tmp_path)!r})
 data = TripletDataModule(
-    [str(root / "train_HR")], [str(root / "valid_HR")], teacher=TeacherFolder(), crop_size=32,
+    [str(root / "train_HR")], [str(root / "valid_HR")], teacher=FolderTeacher(), crop_size=32,
     batch_size=4, samples_per_epoch=24, num_workers=0, cache_dir=str(out / "cache"))
 saving = ModelCheckpoint(out / "killed", "last", every_n_train_steps=1)
 trainer(out, saving).fit(Killed(), datamodule=data)
