@@ -50,6 +50,19 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
     return -10 * error.log10()
 
 
+def scores(sr: Tensor, hr: Tensor, scale: int) -> dict[str, Tensor]:
+    """The protocol's test scores of each image: `ssim_rgb`, `psnr_y` (dB), `ssim_y`; (B,) each.
+
+    Args:
+        sr: (B,3,H,W), clamped here to [0, 1] and rounded to 8 bit.
+        hr: (B,3,H,W) in [0, 1].
+        scale: HR pixels per LR pixel, also the border dropped for the luma scores.
+    """
+    sr, hr = to_8bit(sr.float()), hr.float()
+    sr_y, hr_y = (crop_border(luma(image), scale) for image in (sr, hr))
+    return {"ssim_rgb": ssim(sr, hr), "psnr_y": psnr(sr_y, hr_y), "ssim_y": ssim(sr_y, hr_y)}
+
+
 def luma(rgb: Tensor) -> Tensor:
     """BT.601 limited-range Y of (B,3,H,W) in [0, 1], as (B,1,H,W) in [16, 235] / 255."""
     weights = rgb.new_tensor((65.481, 128.553, 24.966)).view(3, 1, 1) / 255

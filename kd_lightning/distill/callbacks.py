@@ -1,0 +1,59 @@
+"""Callbacks of a run: pictures, and what a resumed run needs."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+from kd_lightning import pictures
+from kd_lightning.distill.module import DistillationModule
+
+
+class ComparisonPictures(Callback):
+    """Writes lr | bicubic | student | teacher | hr with a zoomed detail to `folder` and W&B.
+
+    One picture of the first validation image after each validation, one of the first image of
+    each test set.
+
+    Args:
+        folder: where the PNG files go.
+        every_n_epochs: validations between two pictures.
+    """
+
+    def __init__(self, folder: str, every_n_epochs: int = 1) -> None:
+        self.folder = Path(folder)
+        self.every_n_epochs = every_n_epochs
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        due = trainer.current_epoch % self.every_n_epochs == 0 and not trainer.sanity_checking
+        if batch_idx == 0 and due:
+            self.write(trainer, pl_module, batch, "val", f"epoch_{trainer.current_epoch:04d}")
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if batch_idx == 0:
+            self.write(trainer, pl_module, batch, "test", pl_module.test_names()[dataloader_idx])
+
+    @torch.no_grad()
+    def write(
+        self, trainer: Trainer, module: DistillationModule, batch: Any, kind: str, name: str
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        columns = pictures.triplet_columns(batch, module.restore(batch))
+        picture = pictures.comparison(columns, batch["hr"][0], batch["bicubic"][0])
+        pictures.save(picture, self.folder / f"{kind}_{name}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(f"{kind}/comparison", [picture], caption=[name])

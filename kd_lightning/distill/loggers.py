@@ -1,0 +1,87 @@
+"""Loggers that survive a resumed run."""
+
+import csv
+import netrc
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import wandb
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+
+
+class RunCSVLogger(CSVLogger):
+    """`metrics.csv` in the run folder; a resumed run keeps the rows up to its checkpoint.
+
+    Args:
+        folder: the run folder.
+        resume_step: optimizer step of the checkpoint that the run continues, or None.
+    """
+
+    def __init__(self, folder: str, resume_step: int | None = None) -> None:
+        super().__init__(save_dir=folder, name="", version="", flush_logs_every_n_steps=50)
+        kept = self._rows_until(Path(folder) / "metrics.csv", resume_step)
+        self.experiment.metrics.extend(kept)
+        self.save()
+
+    @staticmethod
+    def _rows_until(path: Path, step: int | None) -> list[dict[str, Any]]:
+        if step is None or not path.is_file():
+            return []
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) < step]
+
+
+class RunWandbLogger(WandbLogger):
+    """W&B, online if an API key or login is there, else offline; one run for each run folder.
+
+    The run's id is kept in `<folder>/wandb_id`, so that a resumed run continues it.
+
+    Args:
+        folder: the run folder.
+        project: W&B project.
+        name: display name of the run.
+        group: runs shown together, for example the jobs of a sweep; or None.
+        tags: labels.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        project: str,
+        name: str | None = None,
+        group: str | None = None,
+        tags: list[str] | None = None,
+    ) -> None:
+        id_file = Path(folder) / "wandb_id"
+        if not id_file.is_file():
+            id_file.parent.mkdir(parents=True, exist_ok=True)
+            id_file.write_text(secrets.token_hex(4))
+        offline = os.environ.get("WANDB_MODE") == "offline" or not has_credentials()
+        super().__init__(
+            save_dir=folder,
+            project=project,
+            name=name,
+            group=group,
+            tags=tags,
+            id=id_file.read_text().strip(),
+            resume="allow",
+            offline=offline,
+            settings=wandb.Settings(
+                silent=True, console="off", mode="offline" if offline else "online"
+            ),
+        )
+
+
+def has_credentials() -> bool:
+    """Whether W&B can log in without asking: by WANDB_API_KEY, or `wandb login`'s netrc entry."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,168 @@
+"""The LightningModule: one student, one loss, the protocol's metrics. It never holds a teacher."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from kd_lightning.distill.losses import DistillationLoss
+from kd_lightning.distill.metrics import ImageScores
+from kd_lightning.errors import UserError
+from kd_lightning.models.tiling import tiled
+
+Batch = dict[str, Any]
+
+
+class DistillationModule(LightningModule):
+    """Trains `student` on triplet crops and scores it on whole images.
+
+    Batches are dicts of (B,3,H,W) float images in [0, 1]: `lr`, `bicubic`, `hr` and, where there
+    is one, `teacher`. The same module trains a teacher: a network whose `takes_lr` is true gets
+    `lr`, any other `bicubic`.
+
+    Args:
+        student: network with the attributes that kd_lightning.models.students describes.
+        loss: combines the student's output with `hr` and `teacher`.
+        optimizer: makes the optimizer from the parameters.
+        scheduler: makes the learning-rate schedule from the optimizer; if it takes `total_steps`
+            (OneCycleLR), it gets the length of the run in optimizer steps.
+        interval: "epoch" or "step": when the schedule advances.
+        tile: side in pixels of the network's input of the tiles that whole images are cut into.
+        config: the run's resolved configuration, kept in checkpoints and loggers.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        loss: DistillationLoss,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        interval: str = "epoch",
+        tile: int = 512,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(config or {})
+        self.student = student.to(memory_format=torch.channels_last)
+        self.loss = loss
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.interval = interval
+        self.tile = tile
+        scale = int(student.scale)
+        self.val_scores = nn.ModuleDict(
+            {row: ImageScores(scale) for row in ("student", *BASELINES)}
+        )
+        self.test_scores = nn.ModuleDict()
+        self.baselines_logged = False
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The student's output (B,3,H,W) for a batch of crops, unclamped."""
+        return self.student(self.input_of(batch))
+
+    def restore(self, batch: Batch) -> Tensor:
+        """The student's output for whole images of any size, computed in tiles, float32."""
+        student = self.student
+        scale = int(student.scale) if student.takes_lr else 1
+        sr = tiled(
+            student,
+            self.input_of(batch),
+            tile=self.tile,
+            halo=int(student.radius),
+            multiple=int(student.stride),
+            scale=scale,
+        )
+        return sr.float()
+
+    def input_of(self, batch: Batch) -> Tensor:
+        image = batch["lr"] if self.student.takes_lr else batch["bicubic"].clamp(0, 1)
+        return image.contiguous(memory_format=torch.channels_last)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        terms = self.loss(self(batch), batch["hr"], batch.get("teacher"))
+        loss = terms.pop("loss")
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the training loss is {loss.item()} at step {self.global_step}: lower "
+                "optimizer.lr or use precision=fp32; earlier checkpoints are intact"
+            )
+        size = len(batch["hr"])
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.val_scores["student"].update(self.restore(batch), batch["hr"])
+        if not self.baselines_logged:
+            for row in BASELINES:
+                if row in batch:
+                    self.val_scores[row].update(batch[row], batch["hr"])
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_scores("val", self.val_scores["student"], prog_bar=True)
+        if not self.baselines_logged:
+            for row in BASELINES:
+                self.log_scores(f"val/{row}", self.val_scores[row])
+            self.baselines_logged = not self.trainer.sanity_checking
+
+    def log_scores(self, prefix: str, scores: nn.Module, prog_bar: bool = False) -> None:
+        """Log `<prefix>/ssim` (RGB), `<prefix>/psnr_y`, `<prefix>/ssim_y`; nothing if no image
+        was scored. Resets the scores."""
+        assert isinstance(scores, ImageScores)
+        if scores.images > 0:
+            for name, value in scores.compute().items():
+                key = f"{prefix}/{name.removesuffix('_rgb')}"
+                self.log(key, value, prog_bar=prog_bar and name != "ssim_y")
+        scores.reset()
+
+    def on_test_start(self) -> None:
+        scale = int(self.student.scale)
+        self.test_scores = nn.ModuleDict(
+            {
+                name: nn.ModuleDict(
+                    {row: ImageScores(scale) for row in ("bicubic", "student", "teacher")}
+                )
+                for name in self.test_names()
+            }
+        ).to(self.device)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        rows = self.test_scores[self.test_names()[dataloader_idx]]
+        for row, scores in rows.items():
+            if row == "student":
+                scores.update(self.restore(batch), batch["hr"])
+            elif row in batch:
+                scores.update(batch[row], batch["hr"])
+
+    def test_results(self) -> dict[str, dict[str, Any]]:
+        """Scores of the last test: `{set: {"n": images, row: {metric: value}}}`."""
+        results: dict[str, dict[str, Any]] = {}
+        for name, rows in self.test_scores.items():
+            results[name] = {"n": int(rows["student"].images)}
+            for row, scores in rows.items():
+                if scores.images > 0:
+                    values = scores.compute().items()
+                    results[name][row] = {metric: float(value) for metric, value in values}
+        return results
+
+    def test_names(self) -> list[str]:
+        return self.trainer.datamodule.test_names
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.student.parameters())
+        length = {}
+        if "total_steps" in inspect.signature(self.make_scheduler).parameters:
+            length = {"total_steps": int(self.trainer.estimated_stepping_batches)}
+        scheduler = self.make_scheduler(optimizer, **length)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": self.interval},
+        }
+
+
+BASELINES = ("bicubic", "teacher")
