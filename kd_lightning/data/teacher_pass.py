@@ -1,0 +1,241 @@
+"""The teacher pass: a teacher's output for every LR image, computed once, as 8-bit PNG.
+
+Each output carries the hash of the LR file that it was made from, so a changed image or
+degradation is noticed, and it gets its name only when it is whole: the pass can be killed at any
+moment and continues where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+import kd_lightning
+from kd_lightning.data.images import Pixels, read_rgb, write_atomic
+from kd_lightning.errors import UserError
+from kd_lightning.models.teacher import NetworkTeacher
+
+log = logging.getLogger(__name__)
+
+LR_HASH = "lr_sha256"  # the PNG text chunk that names the LR file's content
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+ABANDONED = 3600.0  # seconds after which a temporary file belongs to nobody
+
+
+def teacher_outputs(
+    teacher: NetworkTeacher,
+    lr_images: Mapping[str, Path],
+    folder: Path,
+    trainer: Trainer | None = None,
+) -> dict[str, Path]:
+    """The cached output for each LR image, computed where it is missing or out of date.
+
+    Args:
+        teacher: the network and its settings.
+        lr_images: 8-bit image file, or uint8 (h, w, 3) .npy, by stem. A stem may hold "/".
+        folder: outputs go to ``folder/<teacher.key>/<stem>.png``, beside ``manifest.json``.
+        trainer: whose devices share the work; every process calls this function with the same
+            arguments and sees the same ``folder``. By default all processes of torchrun, or the
+            one device that this process has.
+
+    Raises:
+        UserError: no weights, an LR image that cannot be used, a full disk.
+    """
+    cache = folder / teacher.key
+    tasks = [Task(stem, lr, _sha256(lr), cache / f"{stem}.png") for stem, lr in lr_images.items()]
+    outputs = {task.stem: task.output for task in tasks}
+    if all(task.done() for task in tasks):
+        return outputs
+    _write_manifest(cache, teacher, folder.name)
+    _remove_abandoned(cache)
+    owns_processes = not _in_process_group()
+    (trainer or _default_trainer()).predict(
+        TeacherPass(teacher, sum(not task.done() for task in tasks)),
+        DataLoader(Tasks(tasks), batch_size=None),
+        return_predictions=False,
+    )
+    if owns_processes and _in_process_group():
+        torch.distributed.destroy_process_group()
+    if missing := [task for task in tasks if not task.done()]:
+        raise UserError(
+            f"{missing[0].output}: the teacher pass did not write it; run the same command again, "
+            "with a cache folder that all processes share"
+        )
+    return outputs
+
+
+class Task(NamedTuple):
+    """One image of the pass; ``digest`` is the sha256 (hex) of the LR file."""
+
+    stem: str
+    lr: Path
+    digest: str
+    output: Path
+
+    def done(self) -> bool:
+        """Whether the output is there, whole, and made from this LR file."""
+        try:
+            with self.output.open("rb") as file:
+                file.seek(-len(PNG_END), os.SEEK_END)
+                if file.read() != PNG_END:
+                    return False
+                with Image.open(file) as image:
+                    return image.info.get(LR_HASH) == self.digest
+        except OSError:
+            return False
+
+
+class Tasks(Dataset[tuple[Task, Tensor | None]]):
+    """Each task with its LR image, uint8 (3, h, w), or None where nothing is left to do.
+
+    It lists the finished ones too: processes that start at different moments must agree on who
+    takes which.
+    """
+
+    def __init__(self, tasks: list[Task]) -> None:
+        self.tasks = tasks
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, index: int) -> tuple[Task, Tensor | None]:
+        task = self.tasks[index]
+        return task, None if task.done() else _read_lr(task.lr)
+
+
+class TeacherPass(LightningModule):
+    """Applies a teacher to one image at a time and writes its outputs; predict only."""
+
+    def __init__(self, teacher: NetworkTeacher, pending: int) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.network = teacher.network()
+        self.pending = pending
+        self.images = 0
+        self.pixels = 0
+        self.seconds = 0.0
+        self.bar: Progress | None = None
+
+    @rank_zero_only
+    def on_predict_start(self) -> None:
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+        )
+        share = -(-self.pending // self.trainer.world_size)
+        self.bar.add_task(f"teacher {self.teacher.name}", total=share, speed="")
+        self.bar.start()
+
+    def predict_step(self, batch: tuple[Task, Tensor | None]) -> str:
+        task, lr = batch
+        if lr is None:
+            return task.stem
+        start = time.perf_counter()
+        output = self.teacher.enhance(self.network, lr).permute(1, 2, 0).cpu().numpy()
+        _write_output(task, output)
+        self.seconds += time.perf_counter() - start
+        self.images += 1
+        self.pixels += output.shape[0] * output.shape[1]
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], advance=1, speed=self.speed())
+        return task.stem
+
+    def on_predict_end(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        log.info("teacher pass: %d images in %.1f s, %s", self.images, self.seconds, self.speed())
+        self.trainer.strategy.barrier()  # nobody reads before all have written
+
+    def on_exception(self, exception: BaseException) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def speed(self) -> str:
+        """Of this process, in output pixels."""
+        seconds = max(self.seconds, 1e-9)
+        return f"{self.images / seconds:.2f} images/s, {self.pixels / 1e6 / seconds:.2f} MP/s"
+
+
+def _default_trainer() -> Trainer:
+    """All processes of a torchrun, unless one of them runs this alone, inside a group's work."""
+    many = "TORCHELASTIC_RUN_ID" in os.environ and not _in_process_group()
+    return Trainer(
+        accelerator="auto",
+        devices=int(os.environ["LOCAL_WORLD_SIZE"]) if many else 1,
+        num_nodes=int(os.environ["GROUP_WORLD_SIZE"]) if many else 1,
+        strategy="ddp" if many else "auto",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _in_process_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _read_lr(path: Path) -> Tensor:
+    pixels = np.load(path) if path.suffix == ".npy" else read_rgb(path)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise UserError(f"{path}: a {pixels.dtype} array of {pixels.shape}, not uint8 (h, w, 3)")
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _write_output(task: Task, pixels: Pixels) -> None:
+    chunks = PngInfo()
+    chunks.add_text(LR_HASH, task.digest)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1, pnginfo=chunks)
+    write_atomic(task.output, buffer.getvalue())
+
+
+def _write_manifest(cache: Path, teacher: NetworkTeacher, degradation: str) -> None:
+    path = cache / "manifest.json"
+    if path.exists():
+        return
+    manifest: dict[str, Any] = {
+        **teacher.settings(),
+        "degradation": degradation,
+        "kd_lightning": kd_lightning.__version__,
+        "torch": torch.__version__,
+    }
+    write_atomic(path, (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Temporary files of a pass that was killed; another one may be at work on the young ones."""
+    for path in cache.rglob(".tmp-*"):
+        try:
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+        except FileNotFoundError:
+            continue
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this LR image ({error.strerror})") from error
