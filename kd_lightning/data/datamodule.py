@@ -129,8 +129,8 @@ class TripletDataModule(LightningDataModule):
 
     def fetch(self) -> None:
         """Download what is missing of the data set, where a source is known."""
-        if self.source is not None and self.root is not None and self._missing():
-            self.source.fetch(self.root)
+        if self.source is not None and self.root is not None:
+            self.source.fetch(self.root, self.cache)
 
     def prepare_data(self) -> None:
         """Fill the store for every folder; what is there already stays.
@@ -140,7 +140,7 @@ class TripletDataModule(LightningDataModule):
                 used, a full disk.
         """
         if missing := self._missing():
-            fetch_automatic(missing[0], self.root, self.source)
+            fetch_automatic(missing[0], self.root, self.source, self.cache)
         for triplets, stems in self._selections():
             prepare_triplets(triplets, stems, self.cache, self.prepare_workers)
 

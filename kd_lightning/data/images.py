@@ -47,6 +47,12 @@ def decode_rgb(data: bytes, path: Path) -> Pixels:
         raise _refused(path, message, "replace or remove it") from None
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed `write_atomic` left below `folder`."""
+    for leftover in folder.rglob(".tmp-*"):
+        leftover.unlink(missing_ok=True)
+
+
 def write_png(path: Path, pixels: Pixels) -> None:
     """Write uint8 (H, W, 3) `pixels` as PNG; `path` holds the whole image or is not touched."""
     buffer = io.BytesIO()
@@ -72,10 +78,12 @@ def write_atomic(path: Path, *parts: bytes | memoryview) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise unwritable(path, error) from None
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from None
+        raise
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

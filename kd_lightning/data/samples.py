@@ -31,7 +31,7 @@ class SamplePhotos:
 
     automatic = True
 
-    def fetch(self, root: Path) -> None:
+    def fetch(self, root: Path, cache: Path) -> None:
         """Write the photographs that are not there yet, as RGB PNG.
 
         Raises:

@@ -9,18 +9,19 @@ from kd_lightning.errors import UserError
 class Source(Protocol):
     """Something that can fill `data.root`.
 
+    `fetch` may also look whether the cache folder has room for what is made of the data.
     `automatic` sources are small and local, and are used without asking; the others only by
     `prepare.py`, and `remedy` says what to type and how large it is.
     """
 
     automatic: bool
 
-    def fetch(self, root: Path) -> None: ...
+    def fetch(self, root: Path, cache: Path) -> None: ...
 
     def remedy(self, root: Path) -> str: ...
 
 
-def fetch_automatic(missing: Path, root: Path | None, source: Source | None) -> None:
+def fetch_automatic(missing: Path, root: Path | None, source: Source | None, cache: Path) -> None:
     """Let `source` fill `root`, which lacks the folder `missing`, where that is automatic.
 
     Raises:
@@ -31,4 +32,4 @@ def fetch_automatic(missing: Path, root: Path | None, source: Source | None) -> 
         raise UserError(f"{missing}: no such folder; {remedy}")
     if not source.automatic:
         raise UserError(f"{missing}: no such folder; {source.remedy(root)}")
-    source.fetch(root)
+    source.fetch(root, cache)

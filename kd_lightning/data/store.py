@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from kd_lightning.data.images import Pixels, unwritable, write_atomic
+from kd_lightning.data.images import Pixels, remove_leftovers, unwritable, write_atomic
 from kd_lightning.errors import UserError
 
 FORMAT = 1  # of the manifest and the arrays; another number is another store
@@ -134,8 +134,7 @@ class Shelf:
         text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True)
         write_atomic(self.folder / MANIFEST, text.encode())
         (self.folder / JOURNAL).unlink(missing_ok=True)
-        for leftover in self.folder.rglob(".tmp-*"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(self.folder)
 
     @property
     def sealed(self) -> bool:

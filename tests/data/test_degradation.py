@@ -1,0 +1,68 @@
+"""Degradations against independent implementations."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_data import picture
+
+from kd_lightning.data.degradation import crop_to_multiple, degrade
+
+# basicsr 1.4.2, imresize(pattern / 255, 1 / scale), rounded to 8 bit.
+BASICSR_IMRESIZE = {
+    2: [
+        [72, 115, 143, 131, 141, 111, 113, 178, 125, 130, 131, 171],
+        [132, 142, 155, 149, 132, 109, 136, 118, 154, 153, 112, 166],
+        [141, 157, 143, 147, 114, 133, 136, 118, 126, 183, 108, 148],
+        [133, 115, 102, 123, 110, 146, 131, 110, 149, 165, 107, 144],
+        [92, 92, 124, 153, 145, 98, 143, 133, 148, 162, 137, 130],
+        [117, 169, 222, 84, 112, 160, 103, 123, 115, 146, 111, 114],
+    ],
+    4: [
+        [116, 135, 132, 136, 134, 151],
+        [137, 124, 126, 158, 111, 145],
+        [108, 130, 157, 138, 123, 124],
+    ],
+}
+
+
+def pattern() -> np.ndarray:
+    y, x, c = np.mgrid[:12, :8, :3]
+    return ((37 * y + 91 * x + 50 * c + y * x * 13) % 256).astype(np.uint8)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_matlab_is_basicsr_imresize(scale: int) -> None:
+    lr = degrade(pattern(), scale, "matlab")
+    assert lr.reshape(lr.shape[0], -1).tolist() == BASICSR_IMRESIZE[scale]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["auto", "bicubic"])
+def test_bicubic_is_pillow(scale: int, kind: str) -> None:
+    hr = picture(48, 60, 1)
+    size = (60 // scale, 48 // scale)
+    expected = np.array(Image.fromarray(hr).resize(size, Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(degrade(hr, scale, kind), expected)
+
+
+def test_away_from_the_border_the_two_differ_by_rounding_only() -> None:
+    hr = picture(60, 72, 2)
+    inner = np.s_[4:-4, 4:-4]
+    one, two = degrade(hr, 2)[inner].astype(int), degrade(hr, 2, "matlab")[inner].astype(int)
+    assert np.abs(one - two).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["bicubic", "matlab"])
+def test_scale_one_blurs_and_keeps_the_size(kind: str) -> None:
+    hr = picture(40, 50, 3)
+    lr = degrade(hr, 1, kind)
+    assert lr.shape == hr.shape
+    assert (
+        np.abs(np.diff(lr.astype(int), axis=0)).mean()
+        < np.abs(np.diff(hr.astype(int), axis=0)).mean()
+    )
+
+
+def test_cropping_keeps_the_top_left_corner() -> None:
+    hr = picture(41, 50, 3)
+    np.testing.assert_array_equal(crop_to_multiple(hr, 3), hr[:39, :48])
