@@ -1,0 +1,241 @@
+"""One network, run by torch, ONNX Runtime or OpenVINO.
+
+Each backend is a `Runner`: float32 in, float32 out, with the attributes of the network that a
+tiler and `super_resolve` read. All interpolate with kd_lightning.models.interpolate.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.deploy.artifact import load_artifact
+from kd_lightning.errors import UserError
+
+BackendName = Literal["auto", "torch", "onnx", "openvino"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+# Largest difference from the float32 torch network, in units of [0, 1], that a backend may show.
+TOLERANCE = {"fp32": 1e-5, "fp16": 4e-3, "bf16": 1.5e-2}
+
+WHOLE_IMAGE_RADIUS = 32  # halo, in pixels, for networks without a finite receptive field
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A network ready to run: call it with (B,3,H,W) float32 in [0, 1] on `device`.
+
+    Attributes:
+        run: the computation; returns float32, unclamped.
+        name: backend, device and precision, for people.
+        scale, takes_lr, radius, stride: as the network's.
+    """
+
+    run: Callable[[Tensor], Tensor]
+    name: str
+    device: torch.device
+    scale: int
+    takes_lr: bool
+    radius: int
+    stride: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.run(x)
+
+
+def open_weights(
+    weights: str | Path,
+    backend: BackendName = "auto",
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> Runner:
+    """Load an artifact (.safetensors) or an export (.onnx, OpenVINO .xml) into a backend.
+
+    "auto" takes CUDA through torch where there is a GPU, else the fastest installed of OpenVINO,
+    torch and ONNX Runtime (experiments/benchmark); bf16 where the CPU computes in it, fp16 on
+    CUDA, else fp32.
+
+    Raises:
+        UserError: a file, backend, device or precision that cannot be had.
+    """
+    weights = Path(weights)
+    if weights.suffix not in (".safetensors", ".onnx", ".xml"):
+        raise UserError(f"{weights}: weights must be .safetensors, .onnx or .xml (see kd-export)")
+    place = _device(device)
+    backend = _backend(weights, backend, place)
+    precision = _precision(backend, precision, place)
+    if weights.suffix == ".safetensors":
+        network, _ = load_artifact(weights)
+        return from_network(network, backend, place, precision)
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such file; write it with kd-export")
+    if backend == "onnx":
+        return _from_onnx(weights)
+    return _from_openvino(weights, precision)
+
+
+def from_network(
+    network: nn.Module, backend: BackendName, device: torch.device, precision: Precision
+) -> Runner:
+    """A runner for a network in memory; no argument may be "auto"."""
+    facts = traits(network)
+    name = f"{backend} {device.type} {precision}"
+    run: Callable[[Tensor], Tensor]
+    if backend == "torch":
+        run = torch_runner(network, device, precision)
+    else:
+        from kd_lightning.deploy.graph import to_onnx
+
+        graph = to_onnx(network)
+        run = onnx_runner(graph) if backend == "onnx" else openvino_runner(graph, precision)
+    return Runner(run, name, device, **facts)
+
+
+def traits(network: nn.Module) -> dict[str, Any]:
+    """What a tiler must know of a network. One without a radius, such as SwinIR, sees far; it
+    gets a generous halo, and tiles on multiples of its window."""
+    return {
+        "scale": int(network.scale),  # type: ignore[arg-type]
+        "takes_lr": bool(network.takes_lr),
+        "radius": int(getattr(network, "radius", WHOLE_IMAGE_RADIUS)),
+        "stride": int(getattr(network, "stride", getattr(network, "window_size", 1))),
+    }
+
+
+def torch_runner(
+    network: nn.Module, device: torch.device, precision: str
+) -> Callable[[Tensor], Tensor]:
+    """channels_last, with the convolutions in `precision`; additions of the input stay fp32."""
+    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+
+    @torch.inference_mode()
+    def run(x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, dtype=half, enabled=half is not None):
+            return network(x).float()
+
+    return run
+
+
+def onnx_runner(model: bytes | str) -> Callable[[Tensor], Tensor]:
+    """ONNX Runtime on the CPU, fp32."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (name,) = (node.name for node in session.get_inputs())
+
+    def run(x: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: x.contiguous().numpy()})[0])
+
+    return run
+
+
+def openvino_runner(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
+    """OpenVINO on the CPU. `model`: a path, a serialised ONNX model or an ov.Model.
+
+    The precision is a hint that must be given: without it OpenVINO silently computes in bf16
+    where the CPU can.
+    """
+    import openvino
+
+    core = openvino.Core()
+    if isinstance(model, (str, Path, bytes)):
+        model = core.read_model(model)
+    hints = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled = core.compile_model(model, "CPU", hints)
+
+    def run(x: Tensor) -> Tensor:
+        return torch.from_numpy(compiled(x.contiguous().numpy())[0].copy())
+
+    return run
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _from_onnx(path: Path) -> Runner:
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        header = session.get_modelmeta().custom_metadata_map
+        facts = json.loads(header["traits"])
+    except Exception as error:
+        raise _foreign(path, error) from None
+    return Runner(onnx_runner(str(path)), "onnx cpu fp32", torch.device("cpu"), **facts)
+
+
+def _from_openvino(path: Path, precision: str) -> Runner:
+    import openvino
+
+    try:
+        model = openvino.Core().read_model(path)
+        facts = json.loads(model.get_rt_info(["kd_lightning", "traits"]).astype(str))
+    except Exception as error:
+        raise _foreign(path, error) from None
+    name = f"openvino cpu {precision} {path.stem}"
+    return Runner(openvino_runner(model, precision), name, torch.device("cpu"), **facts)
+
+
+def _foreign(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:120]
+    return UserError(f"{path}: not an export of kd-export ({reason}); export it again")
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"device={device}: choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda: torch sees no CUDA device here; use device=cpu")
+    return torch.device(device)
+
+
+def _backend(weights: Path, backend: str, device: torch.device) -> Any:
+    able = {".safetensors": "openvino torch onnx", ".onnx": "onnx", ".xml": "openvino"}
+    choices = able[weights.suffix].split()
+    if device.type == "cuda" and weights.suffix == ".safetensors":
+        choices = ["torch"]
+    if backend == "auto":
+        backend = next((name for name in choices if _installed(name)), choices[0])
+    if backend not in choices:
+        raise UserError(f"backend={backend} cannot run {weights.name} on {device.type}")
+    if not _installed(backend):
+        raise UserError(
+            f"backend={backend} is not installed: pip install 'kd_lightning[{backend}]'"
+        )
+    return backend
+
+
+def _installed(backend: str) -> bool:
+    module = "onnxruntime" if backend == "onnx" else backend
+    return find_spec(module) is not None
+
+
+def _precision(backend: str, precision: str, device: torch.device) -> Any:
+    able = {"torch": ["fp32", "bf16"], "onnx": ["fp32"], "openvino": ["fp32", "bf16"]}[backend]
+    if device.type == "cuda":
+        able = ["fp32", "bf16", "fp16"]
+    if precision == "auto":
+        if device.type == "cuda":
+            return "fp16"
+        return "bf16" if "bf16" in able and cpu_has_bf16() else "fp32"
+    if precision not in able:
+        choices = ", ".join(able)
+        raise UserError(f"precision={precision}: {backend} on {device.type} does {choices}")
+    return precision

@@ -1,0 +1,83 @@
+"""A picture through a network, in bands of rows, so that memory does not grow with the picture."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kd_lightning.deploy.backends import Runner
+from kd_lightning.errors import UserError
+from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
+from kd_lightning.models.tiling import bands
+
+LUMA = (0.299, 0.587, 0.114)  # BT.601, as Pillow converts RGB to grey
+
+
+def enhance(
+    runner: Runner, pixels: np.ndarray, scale: int | None = None, tile: int | None = None
+) -> Iterator[np.ndarray]:
+    """Restore `pixels`, interpolated by `scale`; yields the result from top to bottom.
+
+    Args:
+        pixels: (H,W,C) uint8 or uint16; C is 1 grey, 2 grey and alpha, 3 RGB or 4 RGB and alpha.
+            Alpha is interpolated, not restored.
+        scale: output pixels per input pixel; None for the network's own. A network that takes
+            the interpolated image can do any scale, 1 (sharpen at the same size) included.
+        tile: side of a tile in the network's input; None chooses one.
+
+    Yields:
+        (rows, W*scale, C) of the dtype of `pixels`.
+
+    Raises:
+        UserError: `scale` is not one that the network can do.
+    """
+    scale = runner.scale if scale is None else scale
+    if runner.takes_lr and scale != runner.scale:
+        raise UserError(
+            f"scale={scale}: these weights take the small image and only enlarge by "
+            f"{runner.scale}; use --scale {runner.scale} or weights with process=full"
+        )
+    inner = 1 if runner.takes_lr else scale  # network input pixels per pixel of the picture
+    halo = -(-runner.radius // inner) + (KERNEL_RADIUS if inner > 1 else 0)
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    tile = tile or default_tile(runner.radius)
+    for band in bands(
+        lambda part: _restore(runner, part, scale),
+        image,
+        tile=max(1, tile // inner),
+        halo=halo,
+        scale=scale,
+        multiple=runner.stride // math.gcd(runner.stride, inner),
+    ):
+        yield band[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def default_tile(radius: int) -> int:
+    """A side at which the halo costs little and a tile's activations stay in tens of megabytes."""
+    return 384 if radius <= 8 else 640
+
+
+def _restore(runner: Runner, part: Tensor, scale: int) -> Tensor:
+    """(1,C,h,w) uint8 or uint16 to (1,C,h*scale,w*scale) of that dtype."""
+    colours = part.shape[1] - (part.shape[1] % 2 == 0)
+    levels = torch.iinfo(part.dtype).max
+    inner = 1 if runner.takes_lr else scale
+    colour = _interpolate(part[:, :colours], inner).to(runner.device)
+    x = (colour.float() / levels).expand(-1, 3, -1, -1)
+    sr = runner(x)
+    if colours == 1:
+        sr = (sr * sr.new_tensor(LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    out = (sr.clamp(0, 1) * levels).round().to(part.dtype).cpu()
+    if colours == part.shape[1]:
+        return out
+    return torch.cat((out, _interpolate(part[:, colours:], scale)), dim=1)
+
+
+def _interpolate(part: Tensor, scale: int) -> Tensor:
+    """Pillow's bicubic, in the integers of `part`."""
+    if scale == 1 or part.dtype == torch.uint8:
+        return upscale(part, scale)
+    levels = torch.iinfo(part.dtype).max
+    return (upscale(part.float(), scale)).clamp(0, levels).round().to(part.dtype)

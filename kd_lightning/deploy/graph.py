@@ -1,0 +1,101 @@
+"""A network as an ONNX graph of dynamic height and width, in memory.
+
+ONNX Runtime and OpenVINO both run this graph, at run time and after `kd-export`.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+OPSET = 18
+PIL_CUBIC = -0.5  # the coefficient a of Pillow's bicubic kernel
+
+
+class _AnySize(nn.Module):
+    """Pads to the network's stride by replication inside the graph, as students do outside it:
+    a traced graph has no branches, so the padding must be part of it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.stride = int(getattr(network, "stride", 1))
+        self.factor = int(network.scale) if network.takes_lr else 1  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == 1:
+            return self.network(x)
+        height, width = x.shape[-2], x.shape[-1]
+        pads = (0, -width % self.stride, 0, -height % self.stride)
+        sr = self.network(F.pad(x, pads, mode="replicate"))
+        return sr[..., : height * self.factor, : width * self.factor]
+
+
+def to_onnx(network: nn.Module) -> bytes:
+    """Serialised ONNX model: "input" (B,3,H,W) float32 to "output", as the network computes it."""
+    example = torch.zeros(1, 3, 64, 64)
+    axes = {name: {0: "batch", 2: "height", 3: "width"} for name in ("input", "output")}
+    buffer = io.BytesIO()
+    torch.onnx.register_custom_op_symbolic(
+        "aten::_upsample_bicubic2d_aa",
+        _bicubic_as_deconvolution(int(network.scale)),  # type: ignore[arg-type]
+        OPSET,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, but needs no onnx
+        torch.onnx.export(
+            _AnySize(network).eval(),
+            (example,),
+            buffer,  # type: ignore[arg-type]
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_axes=axes,
+        )
+    return buffer.getvalue()
+
+
+def _bicubic_kernel(scale: int) -> Tensor:
+    """(1,1,n,n) weights with which an LR pixel enters the HR pixels around it (Keys 1981)."""
+    reach = -(-3 * scale // 2)
+    hr = torch.arange(2 * reach + scale, dtype=torch.float64) - reach
+    distance = ((hr + 0.5) / scale - 0.5).abs()
+    a = PIL_CUBIC
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = ((distance - 5) * distance + 8) * a * distance - 4 * a
+    row = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+    return torch.outer(row, row)[None, None].float()
+
+
+def _bicubic_as_deconvolution(scale: int) -> Callable[..., Any]:
+    """Enlarging with Pillow's kernel, which leaves out taps outside the image and rescales the
+    rest. ONNX's Resize can say so (exclude_outside), but OpenVINO does not obey it."""
+    kernel = _bicubic_kernel(scale)
+    pads = [-(-3 * scale // 2)] * 4
+
+    def symbolic(g: Any, x: Any, *_: Any) -> Any:
+        def spread(image: Any, channels: int) -> Any:
+            weights = g.op("Constant", value_t=kernel.repeat(channels, 1, 1, 1))
+            return g.op(
+                "ConvTranspose",
+                image,
+                weights,
+                group_i=channels,
+                strides_i=[scale, scale],
+                pads_i=pads,
+            )
+
+        def constant(values: list[int]) -> Any:
+            return g.op("Constant", value_t=torch.tensor(values))
+
+        area = g.op("Slice", g.op("Shape", x), constant([2]), constant([4]))
+        shape = g.op("Concat", constant([1, 1]), area, axis_i=0)
+        ones = g.op("ConstantOfShape", shape, value_t=torch.ones(1))
+        return g.op("Div", spread(x, 3), spread(ones, 1))
+
+    return symbolic

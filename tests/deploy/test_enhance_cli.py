@@ -1,0 +1,147 @@
+"""kd-enhance as a person uses it."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kd_lightning.deploy import enhance_cli
+
+PIXELS = np.random.default_rng(2).integers(0, 256, (14, 19, 3), np.uint8)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "photo.png"
+    path.parent.mkdir()
+    Image.fromarray(PIXELS).save(path)
+    return path
+
+
+@pytest.fixture
+def call(fast_weights: Path):
+    def run(*arguments: object) -> int:
+        fixed = ["--weights", str(fast_weights), "--backend", "torch", "--device", "cpu"]
+        return enhance_cli.main([*map(str, arguments), *fixed])
+
+    return run
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_one_file_to_one_file(photo: Path, tmp_path: Path, call) -> None:
+    out = tmp_path / "new" / "out.png"
+    assert call(photo, "-o", out) == 0
+    assert size(out) == (38, 28)
+    assert call(photo, "-o", tmp_path / "same.jpg", "--scale", 1) == 0
+    assert size(tmp_path / "same.jpg") == (19, 14)
+
+
+def test_folders_and_globs_go_to_a_folder(photo: Path, tmp_path: Path, call) -> None:
+    Image.fromarray(PIXELS).save(photo.with_name("b.jpg"))
+    Image.fromarray(PIXELS).quantize(8).save(photo.with_name("c.gif"))
+    (photo.parent / "notes.txt").write_text("no picture")
+    assert call(photo.parent, "-o", tmp_path / "all") == 0
+    assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["b.jpg", "c.png", "photo.png"]
+    assert call(f"{photo.parent}/*.jpg", "-o", f"{tmp_path}/some/") == 0
+    assert [p.name for p in (tmp_path / "some").iterdir()] == ["b.jpg"]
+
+
+def test_nothing_is_overwritten_without_force(photo: Path, tmp_path: Path, call, capsys) -> None:
+    out = tmp_path / "out.png"
+    out.write_bytes(b"mine")
+    assert call(photo, "-o", out) == 1
+    assert "use --force" in capsys.readouterr().err
+    assert out.read_bytes() == b"mine"
+    assert call(photo, "-o", out, "--force") == 0
+    assert size(out) == (38, 28)
+
+
+def test_a_bad_file_is_named_and_skipped(photo: Path, tmp_path: Path, call, capsys) -> None:
+    bad = photo.with_name("bad.png")
+    bad.write_bytes(photo.read_bytes()[:60])
+    missing = photo.with_name("missing.png")
+    out = tmp_path / "out"
+    assert call(bad, missing, photo, "-o", out) == 1
+    error = capsys.readouterr().err
+    assert "bad.png" in error
+    assert "missing.png: no such file" in error
+    assert [p.name for p in out.iterdir()] == ["photo.png"]
+
+
+def test_standard_input_to_standard_output(photo: Path, fast_weights: Path) -> None:
+    command = [sys.executable, "-m", "kd_lightning.deploy.enhance_cli", "-", "-o", "-"]
+    command += ["--weights", str(fast_weights), "--backend", "torch"]
+    done = subprocess.run(command, input=photo.read_bytes(), capture_output=True, check=True)
+    with Image.open(io.BytesIO(done.stdout)) as image:
+        assert image.format == "PNG"
+        assert image.size == (38, 28)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing-*.png", "-o", "x"], "matches no file"),
+        (["{folder}/empty", "-o", "x"], "no pictures in this folder"),
+        (["{photo}", "{photo}", "-o", "-"], "standard output takes one picture"),
+        (["{photo}", "{folder}/copy/photo.png", "-o", "x"], "would both be written"),
+        (["{photo}", "{folder}/copy/photo.png", "-o", "{photo}"], "need a folder"),
+        (["{photo}", "-o", "x.png", "--tile", "big"], "--tile big"),
+        (["{photo}", "-o", "x.png", "--weights", "none.safetensors"], "none.safetensors: no such"),
+    ],
+)
+def test_wrong_commands_end_in_one_line(
+    photo: Path, tmp_path: Path, capsys, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "photo.png").write_bytes(photo.read_bytes())
+    filled = [a.format(photo=photo, folder=tmp_path) for a in arguments]
+    assert enhance_cli.main(filled) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """Modules, not seconds: 0.3 s is what a quiet machine shows (experiments/benchmark)."""
+    code = (
+        "import sys; from kd_lightning.deploy.enhance_cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print(sorted({'torch', 'numpy', 'PIL', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+def _peak(path: Path, side: int, scale: int, weights: Path) -> int:
+    """Bytes of resident memory that kd-enhance took for a picture of side x side."""
+    pattern = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    Image.fromarray(np.tile(pattern, (side // 200, side // 200, 1))).save(path)
+    code = (
+        "import resource, sys; from kd_lightning.deploy.enhance_cli import main\n"
+        "assert main(sys.argv[1:]) == 0\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, str(path), "-o", str(path.with_suffix(".png"))]
+    command += ["--scale", str(scale), "--weights", str(weights), "--backend", "torch"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout) * 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+def test_memory_of_a_hundred_megapixels_stays_below_two_gigabytes(
+    tmp_path: Path, fast_weights: Path
+) -> None:
+    """What a pixel costs, from two sizes; experiments/benchmark measures the picture itself."""
+    small, large = (_peak(tmp_path / f"{side}.bmp", side, 1, fast_weights) for side in (1400, 3000))
+    per_pixel = (large - small) / (3000**2 - 1400**2)
+    assert large + per_pixel * (100e6 - 3000**2) < 2e9
