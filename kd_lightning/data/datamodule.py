@@ -3,12 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from kd_lightning.data.check import check_triplets
 from kd_lightning.data.crops import CropDraws, CropGeometry, finish, to_float
 from kd_lightning.data.datasets import (
     CropDataset,
@@ -19,16 +20,11 @@ from kd_lightning.data.datasets import (
     WholeImages,
     stored_images,
 )
+from kd_lightning.data.degradation import DEGRADATIONS
 from kd_lightning.data.pairing import split_stems
-from kd_lightning.data.prepare import (
-    Recipe,
-    SizeMismatch,
-    Triplets,
-    check_triplets,
-    open_triplets,
-    prepare_triplets,
-)
+from kd_lightning.data.prepare import prepare_triplets
 from kd_lightning.data.sources import Source, fetch_automatic
+from kd_lightning.data.triplets import Recipe, SizeMismatch, Triplets, open_triplets
 from kd_lightning.download import home
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import upscale
@@ -102,6 +98,9 @@ class TripletDataModule(LightningDataModule):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__()
+        _one_of("scale", scale, (1, 2, 3, 4))
+        _one_of("data.degradation", degradation, DEGRADATIONS)
+        _one_of("data.size_mismatch", size_mismatch, get_args(SizeMismatch))
         if split is not None and (val or not 0 < split < 1):
             raise UserError("data.split: a share between 0 and 1, with data.val=[]")
         self.train_folders = [Path(folder).expanduser() for folder in train]
@@ -148,7 +147,7 @@ class TripletDataModule(LightningDataModule):
         """Read every stored file; the damaged and missing ones are returned and dropped, and the
         next preparation makes them again."""
         selections = self._selections()
-        bad = (check_triplets(t, stems, self.prepare_workers) for t, stems in selections)
+        bad = (check_triplets(t, s, self.cache, self.prepare_workers) for t, s in selections)
         return list(dict.fromkeys(path for paths in bad for path in paths))
 
     def setup(self, stage: str | None = None) -> None:
@@ -255,6 +254,11 @@ def default_workers() -> int:
     """Loader processes for this machine: see experiments/benchmark/data/README.md."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(4, (cores or 1) // 2)
+
+
+def _one_of(key: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices:
+        raise UserError(f"{key}={value}: choose one of {', '.join(map(str, choices))}")
 
 
 def _items(selections: Sequence[Selection]) -> list[StoredImage]:

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kd_lightning.data.crops import Batch, CropDraws, CropGeometry, Images, cut
-from kd_lightning.data.prepare import Triplets
 from kd_lightning.data.store import StoredArray
+from kd_lightning.data.triplets import Triplets
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kd_lightning.data.images import Pixels
-from kd_lightning.errors import UserError
+
+DEGRADATIONS = ("auto", "bicubic", "matlab")
 
 
 def multiple(scale: int) -> int:
@@ -25,14 +26,8 @@ def degrade(hr: Pixels, scale: int, kind: str = "bicubic") -> Pixels:
     `kind` is "bicubic" (or "auto"): Pillow's; or "matlab": what MATLAB's imresize computes, with
     which the official LR files of DIV2K were made. Scale 1 is same-size restoration: the image is
     shrunk by 2 and enlarged again, so there is blur to undo.
-
-    Raises:
-        UserError: an unknown `kind`.
     """
-    try:
-        shrink = {"auto": resize, "bicubic": resize, "matlab": imresize}[kind]
-    except KeyError:
-        raise UserError(f"data.degradation={kind}: choose auto, bicubic or matlab") from None
+    shrink = imresize if kind == "matlab" else resize
     height, width = hr.shape[:2]
     if scale == 1:
         return shrink(shrink(hr, height // 2, width // 2), height, width)

@@ -47,6 +47,15 @@ def decode_rgb(data: bytes, path: Path) -> Pixels:
         raise _refused(path, message, "replace or remove it") from None
 
 
+def pixel_count(path: Path) -> int:
+    """Height times width, from the header alone; 0 where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.width * image.height
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return 0
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed `write_atomic` left below `folder`."""
     for leftover in folder.rglob(".tmp-*"):

@@ -8,123 +8,20 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kd_lightning.data.degradation import crop_to_multiple, degrade, multiple, resize
-from kd_lightning.data.images import Pixels, decode_rgb, unwritable
-from kd_lightning.data.pairing import list_images, pair, sibling
-from kd_lightning.data.store import Shelf, Source, folder_id
+from kd_lightning.data.disk import gigabytes, require_space
+from kd_lightning.data.images import Pixels, decode_rgb, pixel_count, unwritable
+from kd_lightning.data.store import Source
+from kd_lightning.data.triplets import Recipe, Triplets
 from kd_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
-
-SizeMismatch = Literal["error", "resize", "pad"]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How arrays are made from files; each field is described at `TripletDataModule`."""
-
-    scale: int = 2
-    degradation: str = "auto"
-    downscale: int = 1
-    size_mismatch: SizeMismatch = "error"
-
-
-@dataclass
-class Triplets:
-    """The shelves of one HR folder. `teacher` is None where there is no teacher output."""
-
-    folder: Path
-    recipe: Recipe
-    network: Any  # the teacher that must run, or None
-    hr: Shelf
-    lr: Shelf
-    teacher: Shelf | None
-    files: dict[str, Path]  # HR file by stem
-    lr_files: dict[str, Path] | None  # official LR files; None: made from the HR image
-    teacher_files: dict[str, Path] | None  # a folder's; None: no teacher, or a network
-
-    @property
-    def title(self) -> str:
-        return f"{self.folder.parent.name}/{self.folder.name}"
-
-    @property
-    def shelves(self) -> list[Shelf]:
-        return [self.hr, self.lr, *([self.teacher] if self.teacher else [])]
-
-    def has_pair(self, stem: str) -> bool:
-        """Whether HR and LR of `stem` are stored and up to date."""
-        lr_file = (self.lr_files or self.files)[stem]
-        return self.hr.has(stem, self.files[stem]) and self.lr.has(stem, lr_file)
-
-    def sources(self, shelf: Shelf) -> dict[str, Path] | None:
-        """The files that the arrays of `shelf` are made from; None where it is other arrays."""
-        if shelf is self.teacher:
-            return self.teacher_files
-        return self.files if shelf is self.hr else self.lr_files or self.files
-
-    def has_output(self, stem: str) -> bool:
-        """Whether the teacher output of `stem` is stored and up to date, or none is asked for."""
-        if self.teacher is None:
-            return True
-        if self.teacher_files is not None:
-            return self.teacher.has(stem, self.teacher_files[stem])
-        return stem in self.lr.entries and self.teacher.has(stem, self.lr_identity(stem))
-
-    def missing(self, stems: Sequence[str]) -> list[str]:
-        return [stem for stem in stems if not (self.has_pair(stem) and self.has_output(stem))]
-
-    def lr_identity(self, stem: str) -> Source:
-        """The source of a teacher output that is computed here: the LR array."""
-        return Source(f"{stem}.npy", 0, 0, self.lr.entries[stem].sha256)
-
-
-def open_triplets(
-    folder: Path, recipe: Recipe, teacher: Any, cache: Path, *, teacher_required: bool
-) -> Triplets:
-    """The shelves of `folder`, as far as they are filled; pairs the files, writes nothing.
-
-    Raises:
-        UserError: missing or empty folder, files that do not pair, no outputs of a folder teacher
-            where they are required.
-    """
-    files = list_images(folder)
-    lr_files = _official_lr(folder, files, recipe)
-    outputs = _folder_outputs(teacher, folder, files, recipe.scale, teacher_required)
-    settings: dict[str, Any] = {"scale": recipe.scale, "downscale": recipe.downscale}
-    lr_settings = {
-        **settings,
-        "lr": "files" if lr_files else recipe.degradation.replace("auto", "bicubic"),
-        "size_mismatch": recipe.size_mismatch,
-    }
-    size = f"x{recipe.scale}" + (f"-down{recipe.downscale}" if recipe.downscale > 1 else "")
-    fit = f"-{recipe.size_mismatch}" if recipe.size_mismatch != "error" else ""
-    lr_name = f"{size}-{lr_settings['lr']}{fit}"
-    home = cache / "store" / folder_id(folder)
-    has_folder = hasattr(teacher, "folder")
-    shelf = None
-    if outputs is not None or (teacher is not None and not has_folder):
-        key = "folder" if has_folder else teacher.key
-        teacher_settings = {"kind": "teacher", **lr_settings, "teacher": key}
-        shelf = Shelf(home / f"teacher-{lr_name}-{key}", teacher_settings)
-    return Triplets(
-        folder=folder,
-        recipe=recipe,
-        network=None if has_folder else teacher,
-        hr=Shelf(home / f"hr-{size}", {"kind": "hr", **settings}),
-        lr=Shelf(home / f"lr-{lr_name}", {"kind": "lr", **lr_settings}),
-        teacher=shelf,
-        files=files,
-        lr_files=lr_files,
-        teacher_files=outputs,
-    )
 
 
 def prepare_triplets(triplets: Triplets, stems: Sequence[str], cache: Path, workers: int) -> None:
@@ -138,16 +35,19 @@ def prepare_triplets(triplets: Triplets, stems: Sequence[str], cache: Path, work
     with locked(triplets.hr.folder.parent):
         for shelf in triplets.shelves:
             shelf.reload()
-        _parallel(
-            f"{triplets.title}: HR, LR",
-            [stem for stem in stems if not triplets.has_pair(stem)],
-            workers,
-            lambda stem: _store_pair(triplets, stem),
-        )
+        missing = [stem for stem in stems if not triplets.has_pair(stem)]
+        if missing:
+            _require_space(triplets, missing, cache)
+            in_parallel(
+                f"{triplets.title}: HR, LR",
+                missing,
+                workers,
+                lambda stem: _store_pair(triplets, stem),
+            )
         missing = [stem for stem in stems if not triplets.has_output(stem)]
         if missing:
             outputs = triplets.teacher_files or _teacher_pass(triplets, stems, cache)
-            _parallel(
+            in_parallel(
                 f"{triplets.title}: teacher",
                 missing,
                 workers,
@@ -156,29 +56,6 @@ def prepare_triplets(triplets: Triplets, stems: Sequence[str], cache: Path, work
         for shelf in triplets.shelves:
             if not shelf.sealed:
                 shelf.seal()
-
-
-def check_triplets(triplets: Triplets, stems: Sequence[str], workers: int) -> list[Path]:
-    """The stored arrays of `stems` that are damaged or missing, or whose source file has changed
-    without a new size or time. They are dropped, so that the next preparation makes them again.
-    """
-    bad: list[Path] = []
-    with locked(triplets.hr.folder.parent):
-        for shelf in triplets.shelves:
-            shelf.reload()
-            found: list[str] = []
-
-            def check(stem: str, shelf: Shelf = shelf, found: list[str] = found) -> None:
-                if shelf.damaged(stem) or _source_changed(triplets, shelf, stem):
-                    found.append(stem)
-
-            _parallel(f"{triplets.title}: check {shelf.folder.name}", stems, workers, check)
-            for stem in sorted(found):
-                bad.append(shelf.path(stem))
-                shelf.drop(stem)
-            if found:
-                shelf.seal()
-    return bad
 
 
 @contextmanager
@@ -196,43 +73,21 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _source_changed(triplets: Triplets, shelf: Shelf, stem: str) -> bool:
-    files = triplets.sources(shelf)
-    return files is not None and Source.read(files[stem])[0] != shelf.entries[stem].source
-
-
-def _official_lr(folder: Path, hr: dict[str, Path], recipe: Recipe) -> dict[str, Path] | None:
-    official = sibling(folder, "_LR_bicubic")
-    if recipe.degradation != "auto" or recipe.downscale > 1 or official is None:
-        return None
-    official /= f"X{recipe.scale}"
-    if not official.is_dir():
-        return None
-    log.info("LR images: the official files in %s", official)
-    return pair(hr, official, recipe.scale, "LR image")
-
-
-def _folder_outputs(
-    teacher: Any, folder: Path, hr: dict[str, Path], scale: int, required: bool
-) -> dict[str, Path] | None:
-    """The output file for every HR image; None where there is no such folder, or a network."""
-    if not hasattr(teacher, "folder"):
-        return None
-    try:
-        outputs = teacher.folder(folder)
-    except UserError:
-        if required:
-            raise
-        return None
-    return pair(hr, outputs, scale, "teacher output")
-
-
 def _teacher_pass(triplets: Triplets, stems: Sequence[str], cache: Path) -> dict[str, Path]:
     from kd_lightning.data.teacher_pass import teacher_outputs  # loads torch: only where it runs
 
-    folder = cache / "teacher" / folder_id(triplets.folder) / triplets.lr.folder.name
     lr_images = {stem: triplets.lr.path(stem) for stem in stems}
-    return teacher_outputs(triplets.network, lr_images, folder)
+    return teacher_outputs(triplets.network, lr_images, triplets.teacher_cache(cache))
+
+
+def _require_space(triplets: Triplets, stems: Sequence[str], cache: Path) -> None:
+    recipe = triplets.recipe
+    # Arrays per HR array: itself, LR, teacher, and the teacher's PNG at about half an array.
+    share = 1 + 1 / recipe.scale**2 + bool(triplets.teacher) + bool(triplets.network) / 2
+    pixels = sum(pixel_count(triplets.files[stem]) for stem in stems)
+    need = int(3 * pixels / recipe.downscale**2 * share)
+    log.info("%s: %d images, %s under %s", triplets.title, len(stems), gigabytes(need), cache)
+    require_space({cache: need}, "free some, or set data.cache_dir=... to a larger disk")
 
 
 def _store_pair(triplets: Triplets, stem: str) -> None:
@@ -255,7 +110,13 @@ def _store_output(triplets: Triplets, stem: str, path: Path) -> None:
     assert triplets.teacher is not None
     recipe = triplets.recipe
     source, data = Source.read(path)
-    output = decode_rgb(data, path)
+    try:
+        output = decode_rgb(data, path)
+    except UserError:
+        if triplets.network is None:
+            raise
+        path.unlink()
+        raise UserError(f"{path}: was damaged and is deleted; run again to compute it") from None
     height, width, _ = triplets.hr.entries[stem].shape
     if triplets.network is not None:  # it saw the stored LR image, downscaled already
         source = triplets.lr_identity(stem)
@@ -292,7 +153,9 @@ def _explain(have: tuple[int, ...], height: int, width: int, scale: int) -> str:
     return ""
 
 
-def _parallel(title: str, stems: Sequence[str], workers: int, task: Callable[[str], None]) -> None:
+def in_parallel(
+    title: str, stems: Sequence[str], workers: int, task: Callable[[str], None]
+) -> None:
     """`task` for every stem, in threads (decoding, resizing and hashing release the GIL)."""
     if not stems:
         return

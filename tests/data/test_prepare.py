@@ -16,9 +16,11 @@ import pytest
 from PIL import Image
 from small_data import picture
 
+from kd_lightning.data import disk, teacher_pass
 from kd_lightning.data.datamodule import TripletDataModule
-from kd_lightning.data.prepare import Recipe, open_triplets, prepare_triplets
+from kd_lightning.data.prepare import prepare_triplets
 from kd_lightning.data.store import MANIFEST, Shelf
+from kd_lightning.data.triplets import Recipe, open_triplets
 from kd_lightning.errors import UserError
 
 Make = Callable[..., TripletDataModule]
@@ -155,9 +157,13 @@ def test_an_output_for_the_uncropped_hr_image_is_cropped_with_it(
     np.testing.assert_array_equal(teacher.stored("odd").open(), output[:60, :70])
 
 
-def test_an_unknown_degradation_is_named(make_data: Make) -> None:
-    with pytest.raises(UserError, match=r"data\.degradation=blur"):
-        make_data(degradation="blur")
+@pytest.mark.parametrize(
+    "change", [{"degradation": "blur"}, {"size_mismatch": "crop"}, {"scale": 5}]
+)
+def test_a_setting_with_an_unknown_value_is_named(make_data: Make, change: dict) -> None:
+    ((key, value),) = change.items()
+    with pytest.raises(UserError, match=rf"{key}={value}"):
+        make_data(**change)
 
 
 def test_a_cache_that_cannot_be_written_is_named(make_data: Make, tmp_path: Path) -> None:
@@ -264,7 +270,8 @@ def test_a_source_that_changed_without_a_new_size_or_time_is_found_by_the_check(
 KILLED_RUN = """
 import sys
 from pathlib import Path
-from kd_lightning.data.prepare import Recipe, open_triplets, prepare_triplets
+from kd_lightning.data.prepare import prepare_triplets
+from kd_lightning.data.triplets import Recipe, open_triplets
 
 class Folder:
     def folder(self, hr):
@@ -324,3 +331,65 @@ def test_a_killed_run_is_not_done_again_from_the_start(tmp_path: Path) -> None:
     (hr.folder / "journal.jsonl").write_text("\n".join(lines)[:-9])
     again = opened()
     assert again.missing(["0", "1", "2"]) == ["2"]  # type: ignore[attr-defined]
+
+
+class Doubling:
+    """Stands in for a network: its output is the LR image with every pixel doubled."""
+
+    key = "doubling-0123"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def outputs(self, _: object, lr_images: dict[str, Path], folder: Path) -> dict[str, Path]:
+        files = {stem: folder / self.key / f"{stem}.png" for stem in lr_images}
+        for stem, path in files.items():
+            if not path.exists():
+                self.calls += 1
+                save(path, np.load(lr_images[stem]).repeat(2, axis=0).repeat(2, axis=1))
+        return files
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Doubling:
+    teacher = Doubling()
+    monkeypatch.setattr(teacher_pass, "teacher_outputs", teacher.outputs)
+    return teacher
+
+
+def test_a_teacher_that_runs_sees_the_stored_lr_images(make_data: Make, network: Doubling) -> None:
+    data = make_data(teacher=network)
+    triplets = data._train[0].triplets
+    assert triplets.teacher is not None
+    lr = triplets.lr.stored("0002").open()
+    expected = lr.repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_array_equal(triplets.teacher.stored("0002").open(), expected)
+
+
+def test_teacher_outputs_are_computed_once(make_data: Make, network: Doubling) -> None:
+    make_data(teacher=network)
+    calls = network.calls
+    make_data(teacher=network)
+    assert network.calls == calls == 7
+
+
+@pytest.mark.parametrize("position", [0.0, 0.5, 0.99])
+def test_a_flipped_byte_in_a_cached_teacher_output_is_found_and_repaired(
+    make_data: Make, network: Doubling, tmp_path: Path, position: float
+) -> None:
+    data = make_data(teacher=network)
+    good = stored(tmp_path / "cache")
+    (output,) = (tmp_path / "cache" / "teacher").glob("*train_HR*/*/*/0002.png")
+    flip_a_byte(output, position)
+    assert data.check() == [output]
+    data.prepare_data()
+    assert stored(tmp_path / "cache") == good
+
+
+def test_the_space_that_preparation_needs_is_asked_for_first(
+    make_data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(UserError, match=r"0\.1 MB needed, 0\.0 MB free; .*data\.cache_dir"):
+        make_data()
+    assert not list((tmp_path / "cache").rglob("*.npy"))

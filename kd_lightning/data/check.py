@@ -1,0 +1,76 @@
+"""Read everything that was stored and drop what is not as it was written."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kd_lightning.data.images import read_rgb
+from kd_lightning.data.prepare import in_parallel, locked
+from kd_lightning.data.store import Shelf, Source
+from kd_lightning.data.triplets import Triplets
+from kd_lightning.errors import UserError
+
+
+def check_triplets(
+    triplets: Triplets, stems: Sequence[str], cache: Path, workers: int
+) -> list[Path]:
+    """The files of `stems` in the store and the teacher's cache that are damaged or missing, and
+    the arrays whose source file has changed without a new size or time.
+
+    They are dropped, so that the next preparation makes them again.
+    """
+    bad: list[Path] = []
+    with locked(triplets.hr.folder.parent):
+        for shelf in triplets.shelves:
+            shelf.reload()
+        for shelf in triplets.shelves:
+            found: list[str] = []
+
+            def check(stem: str, shelf: Shelf = shelf, found: list[str] = found) -> None:
+                if shelf.damaged(stem) or _source_changed(triplets, shelf, stem):
+                    found.append(stem)
+
+            in_parallel(f"{triplets.title}: check {shelf.folder.name}", stems, workers, check)
+            for stem in sorted(found):
+                bad.append(shelf.path(stem))
+                shelf.drop(stem)
+            if found:
+                shelf.seal()
+        if triplets.network:
+            bad += _check_outputs(triplets, stems, cache, workers)
+    return bad
+
+
+def _check_outputs(
+    triplets: Triplets, stems: Sequence[str], cache: Path, workers: int
+) -> list[Path]:
+    """The teacher's cached PNGs that are not what is stored (and found good); both are deleted."""
+    folder, shelf = triplets.teacher_cache(cache) / triplets.network.key, triplets.teacher
+    assert shelf is not None
+    bad: list[Path] = []
+
+    def check(stem: str) -> None:
+        path = folder / f"{stem}.png"
+        if path.exists() and stem in shelf.entries:
+            try:
+                good = np.array_equal(read_rgb(path), shelf.stored(stem).open())
+            except UserError:
+                good = False
+            if not good:
+                path.unlink()
+                bad.append(path)
+
+    in_parallel(f"{triplets.title}: check teacher PNGs", stems, workers, check)
+    for path in bad:
+        shelf.drop(path.relative_to(folder).with_suffix("").as_posix())
+    if bad:
+        shelf.seal()
+    return sorted(bad)
+
+
+def _source_changed(triplets: Triplets, shelf: Shelf, stem: str) -> bool:
+    if shelf is triplets.teacher and triplets.teacher_files is None:
+        lr_is_there = stem in triplets.lr.entries  # else it is made anew, most likely the same
+        return lr_is_there and triplets.lr_identity(stem) != shelf.entries[stem].source
+    return Source.read(triplets.sources(shelf)[stem])[0] != shelf.entries[stem].source
