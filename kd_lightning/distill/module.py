@@ -66,18 +66,18 @@ class DistillationModule(LightningModule):
         return self.student(self.input_of(batch))
 
     def restore(self, batch: Batch) -> Tensor:
-        """The student's output for whole images of any size, computed in tiles, float32."""
+        """The student's output for whole images of any size, computed in tiles and in float32
+        whatever the training precision, so that scores compare."""
         student = self.student
-        scale = int(student.scale) if student.takes_lr else 1
-        sr = tiled(
-            student,
-            self.input_of(batch),
-            tile=self.tile,
-            halo=int(student.radius),
-            multiple=int(student.stride),
-            scale=scale,
-        )
-        return sr.float()
+        with torch.autocast(self.device.type, enabled=False):
+            return tiled(
+                student,
+                self.input_of(batch),
+                tile=self.tile,
+                halo=int(student.radius),
+                multiple=int(student.stride),
+                scale=int(student.scale) if student.takes_lr else 1,
+            )
 
     def input_of(self, batch: Batch) -> Tensor:
         image = batch["lr"] if self.student.takes_lr else batch["bicubic"].clamp(0, 1)

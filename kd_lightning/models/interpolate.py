@@ -15,7 +15,8 @@ KERNEL_RADIUS = 2  # Keys' cubic kernel, in pixels of the coarser image
 def upscale(lr: Tensor, scale: int) -> Tensor:
     """Interpolate `lr` (B,3,h,w; uint8, or float in [0, 1]) to (B,3,h*scale,w*scale), same dtype.
 
-    A uint8 result equals Pillow's bit for bit; a float result is not clamped.
+    A uint8 result is Pillow's up to the rounding of its fixed-point weights (equal on photographs
+    at scale 2); a float result is not clamped.
     """
     return _resize(lr, lr.shape[-2] * scale, lr.shape[-1] * scale)
 

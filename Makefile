@@ -1,0 +1,50 @@
+# `make help` lists the targets. PYTHON names the interpreter that .venv is made from.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Build environments (basicsr is built from source) obey the pins too.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-fast lint benchmark clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/core: $(VENV)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet torch
+	$(BIN)/python -m pip install --quiet --editable '.[samples]'
+	touch $@
+
+$(VENV)/full: $(VENV)/core
+	$(BIN)/python -m pip install --quiet --editable '.[samples,onnx,openvino,basicsr,spandrel,test,dev]'
+	touch $@
+
+setup: $(VENV)/full ## install everything into .venv from pinned versions
+
+quickstart: $(VENV)/core ## the whole pipeline, offline, on photos that come along (about 5 minutes)
+	$(BIN)/python train.py experiment=quickstart
+
+test: $(VENV)/full ## all tests (about 10 minutes)
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/full ## the tests without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/full ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: $(VENV)/full ## quality and speed of the students, their teacher and their peers
+	$(BIN)/python -m kd_lightning.benchmark
+
+clean: ## remove what the build made; logs/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

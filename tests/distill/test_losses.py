@@ -1,0 +1,95 @@
+"""kd_lightning.distill.losses."""
+
+import pytest
+import pytorch_msssim
+import torch
+from torch import Tensor
+
+from kd_lightning.distill.losses import DistillationLoss, HybridLoss
+from kd_lightning.errors import UserError
+
+
+@pytest.fixture
+def images(photo_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(sr, hr, teacher): crops of a photograph with different errors."""
+    hr = photo_tensor[..., 60:108, 200:248]
+    wave = torch.linspace(0, 40, hr.numel()).sin().view_as(hr)
+    return (hr + 0.05 * wave).clamp(0, 1), hr, (hr * 0.98)
+
+
+def reference(sr: Tensor, target: Tensor, alpha: float) -> Tensor:
+    l1 = torch.nn.functional.l1_loss(sr, target)
+    return alpha * l1 + (1 - alpha) * (1 - pytorch_msssim.ssim(sr, target, data_range=1))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 0.85, 1.0])
+def test_hybrid_equals_pytorch_msssim(images: tuple[Tensor, ...], alpha: float) -> None:
+    sr, hr, _ = images
+    loss = HybridLoss(alpha)(sr, hr)["hybrid"]
+    torch.testing.assert_close(loss, reference(sr, hr, alpha), atol=1e-6, rtol=1e-4)
+
+
+def test_gradients_equal_those_of_pytorch_msssim(images: tuple[Tensor, ...]) -> None:
+    sr, hr, _ = (image.double() for image in images)
+    grads = []
+    for loss in (lambda x: HybridLoss(0.5)(x, hr)["hybrid"], lambda x: reference(x, hr, 0.5)):
+        x = sr.clone().requires_grad_()
+        loss(x).backward()
+        grads.append(x.grad)
+    # pytorch_msssim's window is a float32 one
+    torch.testing.assert_close(grads[0], grads[1], atol=1e-7, rtol=1e-3)
+
+
+def test_gradients_equal_finite_differences(images: tuple[Tensor, ...]) -> None:
+    sr, hr, _ = (image[..., :13, :12].double() for image in images)
+    loss = HybridLoss(0.0)
+    assert torch.autograd.gradcheck(
+        lambda x: loss.double()(x, hr)["ssim"], sr.requires_grad_(), eps=1e-6, atol=1e-6
+    )
+
+
+def test_loss_is_zero_when_identical(images: tuple[Tensor, ...]) -> None:
+    _, hr, _ = images
+    assert DistillationLoss(0.85, 0.5)(hr, hr, hr)["loss"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_teacher_weight_blends_the_two_targets(images: tuple[Tensor, ...]) -> None:
+    sr, hr, teacher = images
+    loss = DistillationLoss(0.85, 0.25)(sr, hr, teacher)["loss"]
+    expected = 0.75 * reference(sr, hr, 0.85) + 0.25 * reference(sr, teacher, 0.85)
+    torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_teacher_weight_one_ignores_the_ground_truth(images: tuple[Tensor, ...]) -> None:
+    sr, hr, teacher = images
+    loss = DistillationLoss(0.85, 1.0)
+    assert torch.equal(loss(sr, hr, teacher)["loss"], loss(sr, 1 - hr, teacher)["loss"])
+
+
+def test_teacher_weight_zero_needs_no_teacher(images: tuple[Tensor, ...]) -> None:
+    sr, hr, teacher = images
+    loss = DistillationLoss(0.85, 0.0)
+    assert torch.equal(loss(sr, hr)["loss"], loss(sr, hr, teacher)["loss"])
+
+
+def test_missing_teacher_output_is_named_with_its_remedy(images: tuple[Tensor, ...]) -> None:
+    sr, hr, _ = images
+    with pytest.raises(UserError, match=r"loss\.teacher_weight=0"):
+        DistillationLoss(0.85, 0.5)(sr, hr)
+
+
+def test_every_term_is_named(images: tuple[Tensor, ...]) -> None:
+    sr, hr, teacher = images
+    terms = DistillationLoss(0.85, 0.5)(sr, hr, teacher)
+    assert set(terms) == {
+        *("hr/l1", "hr/ssim", "hr/hybrid", "teacher/l1", "teacher/ssim", "teacher/hybrid"),
+        "loss",
+    }
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_shares_outside_zero_to_one_are_refused_by_key(value: float) -> None:
+    with pytest.raises(UserError, match=r"loss\.alpha"):
+        DistillationLoss(alpha=value)
+    with pytest.raises(UserError, match=r"loss\.teacher_weight"):
+        DistillationLoss(teacher_weight=value)

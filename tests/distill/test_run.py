@@ -1,0 +1,190 @@
+"""A run as a whole: what it leaves behind, resuming, bad input."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from kd_lightning.deploy.artifact import load_artifact
+from kd_lightning.distill import loggers
+from kd_lightning.distill.run import train
+from kd_lightning.errors import UserError
+from tests.runs import composed, tiny_run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """The folder of a finished run with both loggers."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KD_LIGHTNING_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("WANDB_MODE", "offline")
+        train(tiny_run(folder, photos, "logger=wandb"))
+    return folder
+
+
+def test_run_folder_holds_everything(finished: Path) -> None:
+    expected = {
+        *("checkpoints", "images", "metrics.csv", "metrics.json", "student.safetensors"),
+        *("wandb", "wandb_id"),
+    }
+    assert expected <= {path.name for path in finished.iterdir()}
+    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (finished / "images").iterdir()} >= {"test_valid.png"}
+
+
+def test_metrics_json_holds_every_method_on_every_test_set(finished: Path) -> None:
+    results = json.loads((finished / "metrics.json").read_text())
+    assert set(results) == {"valid"}
+    assert results["valid"]["n"] == 1
+    for method in ("bicubic", "student", "teacher"):
+        assert set(results["valid"][method]) == {"ssim_rgb", "psnr_y", "ssim_y"}
+
+
+def test_teacher_not_saved_in_checkpoint(finished: Path) -> None:
+    checkpoint = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)
+    assert {name.split(".")[0] for name in checkpoint["state_dict"]} == {"student"}
+    assert sum(value.numel() for value in checkpoint["state_dict"].values()) == 77_379
+
+
+def test_checkpoint_keeps_the_resolved_configuration(finished: Path) -> None:
+    checkpoint = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["hyper_parameters"]["student"]["_target_"].endswith("StudentCNN")
+    assert checkpoint["hyper_parameters"]["loss"] == {
+        "_target_": "kd_lightning.distill.losses.DistillationLoss",
+        "alpha": 0.85,
+        "teacher_weight": 0.5,
+    }
+
+
+def test_artifact_holds_the_best_validated_weights(finished: Path) -> None:
+    student, metadata = load_artifact(finished / "student.safetensors")
+    best = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    for name, value in student.state_dict().items():
+        assert torch.equal(value, best[f"student.{name}"])
+    assert metadata["metrics"] == json.loads((finished / "metrics.json").read_text())
+
+
+def test_baselines_are_logged_once(finished: Path) -> None:
+    with (finished / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in ("bicubic", "teacher"):
+        assert sum(bool(line[f"val/{row}/ssim"]) for line in rows) == 1
+    assert sum(bool(line["val/ssim"]) for line in rows) == 2
+
+
+def test_every_loss_term_is_logged_by_name(finished: Path) -> None:
+    with (finished / "metrics.csv").open() as file:
+        header = next(csv.reader(file))
+    assert {"train/loss", "train/hr/l1", "train/hr/ssim", "train/teacher/l1"} <= set(header)
+
+
+def test_picture_shows_all_columns_with_a_detail(finished: Path) -> None:
+    picture = Image.open(finished / "images" / "test_valid.png")
+    assert picture.width == 5 * 256
+    assert picture.height > 256
+
+
+@pytest.mark.parametrize("extra", [(), ("callbacks=ema",)], ids=["plain", "ema"])
+def test_resumed_run_equals_an_undisturbed_one(
+    tmp_path: Path, photos: Path, extra: tuple[str, ...]
+) -> None:
+    """Stopped in the middle of an epoch and continued: same weights, scores and rows."""
+    options = ("trainer.max_epochs=3", "callbacks.last.every_n_train_steps=3", *extra)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(tiny_run(whole, photos, *options))
+    with pytest.raises(StopRun):
+        train(tiny_run(parts, photos, *options, "+callbacks.stop._target_=tests.distill.test_run.Stop"))
+    last = parts / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 6  # of 12; an epoch has 4 steps
+    train(tiny_run(parts, photos, *options, f"ckpt_path={last}"))
+
+    assert (parts / "metrics.json").read_text() == (whole / "metrics.json").read_text()
+    ours, undisturbed = (load_artifact(run / "student.safetensors")[0] for run in (parts, whole))
+    for name, value in undisturbed.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value)
+    assert losses(parts) == losses(whole)
+
+
+class StopRun(RuntimeError):
+    """What ends a run before its time."""
+
+
+def losses(run: Path) -> list[tuple[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return [(row["step"], row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
+def Stop() -> object:  # noqa: N802
+    """A callback that stops the run after its seventh step."""
+    from lightning import Callback
+
+    class Stopper(Callback):
+        def on_train_batch_end(self, trainer, *args) -> None:  # type: ignore[no-untyped-def]
+            if trainer.global_step == 7:
+                raise StopRun
+
+    return Stopper()
+
+
+def test_resumed_run_continues_its_wandb_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = loggers.RunWandbLogger(str(tmp_path), project="p")
+    second = loggers.RunWandbLogger(str(tmp_path), project="p")
+    other = loggers.RunWandbLogger(str(tmp_path / "other"), project="p")
+    assert first.version == second.version != other.version
+
+
+def test_csv_of_a_resumed_run_keeps_rows_up_to_the_checkpoint(tmp_path: Path) -> None:
+    before = loggers.RunCSVLogger(str(tmp_path))
+    for step in range(5):
+        before.log_metrics({"loss": step / 10}, step)
+    before.save()
+    after = loggers.RunCSVLogger(str(tmp_path), resume_step=3)
+    after.log_metrics({"loss": 9.0, "new": 1.0}, 3)
+    after.save()
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [(row["step"], row["loss"], row["new"]) for row in csv.DictReader(file)]
+    assert rows == [("0", "0.0", ""), ("1", "0.1", ""), ("2", "0.2", ""), ("3", "9.0", "1.0")]
+
+
+def test_wandb_is_offline_without_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    assert not loggers.has_credentials()
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password secret\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    assert loggers.has_credentials()
+
+
+def test_diverged_loss_stops_the_run_and_names_the_step(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(UserError, match="the training loss is nan at step 1"):
+        train(tiny_run(tmp_path, photos, "optimizer.lr=1e30"))
+    assert not (tmp_path / "student.safetensors").exists()
+
+
+def test_fp16_on_a_cpu_falls_back_to_fp32_and_says_so(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_run(tmp_path, photos, "precision=fp16", "trainer.max_epochs=1"))
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("precision=fp16")]
+    assert len(said) == 1
+    assert (tmp_path / "student.safetensors").exists()
+
+
+def test_missing_checkpoint_is_named(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(UserError, match=r"ckpt_path=nowhere/last\.ckpt: no such file"):
+        train(tiny_run(tmp_path, photos, "ckpt_path=nowhere/last.ckpt"))
+
+
+@pytest.mark.parametrize("key", ["loss.alpha", "loss.teacher_weight"])
+def test_share_outside_zero_to_one_is_named(tmp_path: Path, photos: Path, key: str) -> None:
+    with pytest.raises(Exception, match=rf"{key}=1\.5 is outside \[0, 1\]"):
+        train(tiny_run(tmp_path, photos, f"{key}=1.5"))
+
+
+def test_missing_div2k_is_named_with_its_size_and_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"prepare\.py data=div2k"):
+        train(composed(tmp_path, "experiment=kd_div2k", f"data.root={tmp_path}/none", "logger=csv"))

@@ -1,0 +1,99 @@
+"""kd_lightning.models.students."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from kd_lightning.models.interpolate import upscale
+from kd_lightning.models.students import StudentCNN, StudentFast
+
+STUDENTS = {
+    "cnn_full": lambda: StudentCNN(),
+    "cnn_residual": lambda: StudentCNN(residual=True),
+    "cnn_half": lambda: StudentCNN(process="half"),
+    "fast": lambda: StudentFast(),
+    "fast_stride_4": lambda: StudentFast(width=8, depth=3, stride=4),
+}
+
+
+@pytest.fixture(params=STUDENTS)
+def student(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return STUDENTS[request.param]().eval()
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("process", ["full", "half"])
+def test_student_cnn_has_77379_parameters_in_every_mode(residual: bool, process: str) -> None:
+    student = StudentCNN(residual=residual, process=process)  # type: ignore[arg-type]
+    assert parameters(student) == 77_379
+
+
+def test_student_cnn_is_the_specified_stack() -> None:
+    layers = [
+        (layer.in_channels, layer.out_channels, layer.kernel_size, layer.padding)
+        for layer in StudentCNN().modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    channels = [3, 64, 64, 64, 3]
+    assert layers == [(a, b, (3, 3), (1, 1)) for a, b in zip(channels, channels[1:])]
+
+
+def test_student_fast_has_fewer_parameters_than_the_specified_student() -> None:
+    assert parameters(StudentFast()) <= 77_000
+
+
+def test_residual_student_adds_its_input() -> None:
+    torch.manual_seed(1)
+    plain, residual = StudentCNN(), StudentCNN(residual=True)
+    residual.load_state_dict(plain.state_dict())
+    x = torch.rand(1, 3, 10, 12)
+    torch.testing.assert_close(residual(x), plain(x) + x)
+
+
+def test_half_process_interpolates_the_output_of_the_same_layers() -> None:
+    full, half = StudentCNN(), StudentCNN(process="half")
+    half.load_state_dict(full.state_dict())
+    lr = torch.rand(1, 3, 8, 10)
+    torch.testing.assert_close(half(lr), upscale(full(lr), 2))
+
+
+def test_unknown_process_is_refused() -> None:
+    with pytest.raises(ValueError, match="full or half"):
+        StudentCNN(process="quarter")  # type: ignore[arg-type]
+
+
+@settings(max_examples=15, deadline=None)
+@given(height=st.integers(1, 25), width=st.integers(1, 25), name=st.sampled_from(list(STUDENTS)))
+def test_output_size_follows_from_any_input_size(height: int, width: int, name: str) -> None:
+    student = STUDENTS[name]()
+    scale = student.scale if student.takes_lr else 1
+    sr = student(torch.rand(1, 3, height, width))
+    assert sr.shape == (1, 3, height * scale, width * scale)
+
+
+def test_no_pixel_beyond_the_radius_matters(student: nn.Module) -> None:
+    """The stated radius is what makes tiles exact: the gradient of one output pixel vanishes
+    outside of it, and reaches within `stride` pixels of it."""
+    side, reach = 61, int(student.radius)
+    x = torch.rand(1, 3, side, side, requires_grad=True)
+    middle = side // 2
+    scale = int(student.scale) if student.takes_lr else 1
+    far = 0
+    for row in range(middle, middle + int(student.stride)):
+        for place in range(row * scale, row * scale + scale):
+            (grad,) = torch.autograd.grad(student(x)[0, :, place, place].sum(), x)
+            rows = influence(grad)
+            far = max(far, int((rows - row).abs().max()))
+    assert reach - int(student.stride) <= far <= reach
+
+
+def influence(grad: Tensor) -> Tensor:
+    """Rows that the output depends on."""
+    return grad.abs().sum(dim=(0, 1, 3)).nonzero().flatten()
