@@ -1,0 +1,220 @@
+"""Turn a trained student into a file that other programs run, checked against torch."""
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kd_lightning import quality
+from kd_lightning.deploy.artifact import load_artifact, save_artifact
+from kd_lightning.deploy.backends import TOLERANCE, onnx_runner, openvino_runner, traits
+from kd_lightning.deploy.graph import to_onnx
+from kd_lightning.deploy.pictures import read_picture
+from kd_lightning.deploy.suffixes import READABLE
+from kd_lightning.errors import UserError
+from kd_lightning.models import students, swinir
+from kd_lightning.models.interpolate import downscale, upscale
+
+SIZES = ((64, 64), (96, 160), (61, 43))  # height, width of the check; the last is odd
+CALIBRATION_TILE = 128  # pixels of the network's input
+CALIBRATION_TILES = 256
+INT8_PSNR = 38.0  # dB between the int8 and the float32 output on calibration tiles
+
+
+def load_any(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of an artifact, or of a Lightning checkpoint of `train.py`, and its metadata.
+
+    Raises:
+        UserError: neither of the two, or damaged.
+    """
+    if path.suffix != ".ckpt":
+        return load_artifact(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        node = dict(state["hyper_parameters"]["student"])
+        weights = state["state_dict"]
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: not a checkpoint of train.py ({reason})") from None
+    name = str(node.pop("_target_")).rpartition(".")[2]
+    architecture = getattr(students, name, None) or getattr(swinir, name, None)
+    if architecture is None:
+        raise UserError(f"{path}: its student {name} is not in kd_lightning.models")
+    network = architecture(**node)
+    prefix = "student."
+    own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    try:
+        network.load_state_dict(own)
+    except RuntimeError as error:
+        raise UserError(f"{path}: weights do not fit {name}: {str(error)[:120]}") from None
+    metadata = {"architecture": name, "arguments": node, "steps": state.get("global_step")}
+    return network.eval().requires_grad_(False), metadata
+
+
+def export(
+    source: Path, target: Path, precision: str = "fp32", calibration: Path | None = None
+) -> dict[str, float]:
+    """Write `target` (.safetensors, .onnx or .xml) from an artifact or checkpoint.
+
+    Args:
+        precision: fp32; for .xml also fp16 (weights stored in half the space) and int8 (NNCF
+            post-training quantization, which needs `calibration`, a folder of HR pictures).
+
+    Returns:
+        What the check measured: "largest difference" in [0, 1] over SIZES or, for int8,
+        "psnr to fp32" in dB on the calibration tiles.
+
+    Raises:
+        UserError: something is missing, or the export does not compute what torch does; then
+            nothing is written.
+    """
+    kinds = {".safetensors": ["fp32"], ".onnx": ["fp32"], ".xml": ["fp32", "fp16", "int8"]}
+    if precision not in kinds.get(target.suffix, []):
+        raise UserError(f"{target}: exports are {kinds}; precision {precision} is not among them")
+    network, metadata = load_any(source)
+    if target.suffix == ".safetensors":
+        extra = {k: v for k, v in metadata.items() if k not in ("architecture", "arguments")}
+        save_artifact(target, network, metadata["arguments"], extra)
+        return {}
+    header = {**metadata, "traits": traits(network), "precision": precision}
+    with _written_whole(target) as part:
+        if target.suffix == ".onnx":
+            _write_onnx(to_onnx(network), header, part)
+            return compare(network, onnx_runner(str(part)), TOLERANCE["fp32"], target)
+        model = _openvino_model(to_onnx(network))
+        if precision == "int8":
+            tiles = calibration_tiles(calibration, network)
+            model = _quantized(model, tiles)
+            _save_openvino(model, header, part, half=False)
+            return _compare_int8(network, part, tiles, target)
+        _save_openvino(model, header, part, half=precision == "fp16")
+        return compare(network, openvino_runner(part, "fp32"), TOLERANCE[precision], target)
+
+
+@torch.inference_mode()
+def compare(network: nn.Module, run: Any, tolerance: float, name: Path) -> dict[str, float]:
+    """Largest difference of `run` from the network over SIZES; UserError above `tolerance`."""
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for height, width in SIZES:
+        x = torch.rand(1, 3, height, width, generator=generator)
+        ours, theirs = network(x), run(x)
+        if ours.shape != theirs.shape:
+            raise UserError(f"{name}: {tuple(theirs.shape)} where torch gives {tuple(ours.shape)}")
+        worst = max(worst, float((ours - theirs).abs().max()))
+    if not worst <= tolerance:
+        raise UserError(f"{name}: differs from torch by {worst:.2g}, allowed is {tolerance:.2g}")
+    return {"largest difference": worst}
+
+
+@torch.inference_mode()
+def calibration_tiles(folder: Path | None, network: nn.Module) -> list[Tensor]:
+    """The network's inputs (1,3,CALIBRATION_TILE,CALIBRATION_TILE) float32, cut from the pictures
+    of `folder` as training cuts them: shrunk and, unless `takes_lr`, interpolated back."""
+    files = sorted(p for p in (folder or Path()).glob("*") if p.suffix.lower() in READABLE)
+    if folder is None or not files:
+        raise UserError(f"int8 needs real pictures: --calibration FOLDER (now {folder})")
+    generator = np.random.default_rng(0)
+    scale = int(network.scale)  # type: ignore[arg-type]
+    tiles: list[Tensor] = []
+    each = -(-CALIBRATION_TILES // len(files))
+    for file in files:
+        pixels = read_picture(file, str(file)).pixels
+        if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
+            continue
+        hr = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        hr = hr[..., : hr.shape[-2] // scale * scale, : hr.shape[-1] // scale * scale]
+        image = downscale(hr, scale)
+        if not network.takes_lr:
+            image = upscale(image, scale)
+        height, width = image.shape[-2:]
+        if min(height, width) < CALIBRATION_TILE:
+            continue
+        for _ in range(each):
+            top = int(generator.integers(height - CALIBRATION_TILE + 1))
+            left = int(generator.integers(width - CALIBRATION_TILE + 1))
+            tile = image[..., top : top + CALIBRATION_TILE, left : left + CALIBRATION_TILE]
+            tiles.append(tile.float() / 255)
+    if not tiles:
+        raise UserError(f"{folder}: no RGB picture of {CALIBRATION_TILE} pixels a side")
+    return tiles[:CALIBRATION_TILES]
+
+
+def _write_onnx(graph: bytes, header: dict[str, Any], path: Path) -> None:
+    try:
+        import onnx
+    except ImportError:
+        raise UserError("ONNX export needs: pip install 'kd_lightning[onnx]'") from None
+    model = onnx.load_model_from_string(graph)
+    onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in header.items()})
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save_model(model, path)
+
+
+def _openvino_model(graph: bytes) -> Any:
+    try:
+        import openvino
+    except ImportError:
+        raise UserError("this export needs: pip install 'kd_lightning[openvino]'") from None
+    return openvino.Core().read_model(graph)
+
+
+def _save_openvino(model: Any, header: dict[str, Any], path: Path, half: bool) -> None:
+    import openvino
+
+    for key, value in header.items():
+        model.set_rt_info(json.dumps(value), ["kd_lightning", key])
+    openvino.save_model(model, path, compress_to_fp16=half)
+
+
+def _quantized(model: Any, tiles: list[Tensor]) -> Any:
+    try:
+        import nncf
+    except ImportError:
+        raise UserError("int8 export needs: pip install 'kd_lightning[int8]'") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return nncf.quantize(
+            model,
+            nncf.Dataset([tile.numpy() for tile in tiles]),
+            subset_size=len(tiles),
+            preset=nncf.QuantizationPreset.MIXED,
+            fast_bias_correction=False,
+        )
+
+
+@torch.inference_mode()
+def _compare_int8(
+    network: nn.Module, path: Path, tiles: list[Tensor], name: Path
+) -> dict[str, float]:
+    run = openvino_runner(path, "fp32")
+    scores = [float(quality.psnr(network(tile), run(tile))) for tile in tiles[:32]]
+    mean = sum(scores) / len(scores)
+    if not mean >= INT8_PSNR:
+        raise UserError(f"{name}: int8 is {mean:.1f} dB from fp32, at least {INT8_PSNR} is wanted")
+    return {"psnr to fp32": mean}
+
+
+@contextmanager
+def _written_whole(target: Path) -> Iterator[Path]:
+    """A name to write in a folder of its own; what lies there is moved beside `target` at the
+    end, the weights (.bin) before the graph that names them."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".export", dir=target.parent))
+    try:
+        yield folder / target.name
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == target.name):
+            os.replace(file, target.parent / file.name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

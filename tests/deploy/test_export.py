@@ -1,0 +1,150 @@
+"""An export computes what the trained network computes, or it is not written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kd_lightning.deploy import export as exporting
+from kd_lightning.deploy import export_cli
+from kd_lightning.deploy.artifact import load_artifact
+from kd_lightning.deploy.backends import open_weights
+from kd_lightning.deploy.enhance import enhance
+from kd_lightning.deploy.export import export
+from kd_lightning.errors import UserError
+from kd_lightning.models.students import StudentFast
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (31, 45, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Smooth random pictures to calibrate with."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(2):
+        small = np.random.default_rng(seed).integers(0, 256, (20, 20, 3), np.uint8)
+        picture = Image.fromarray(small).resize((300, 280), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{seed}.png")
+    return folder
+
+
+def levels_apart(weights: Path, reference: Path) -> int:
+    pictures = []
+    for file in (weights, reference):
+        runner = open_weights(file, device="cpu", precision="fp32")
+        pictures.append(np.concatenate(list(enhance(runner, PIXELS))).astype(int))
+    return int(np.abs(pictures[0] - pictures[1]).max())
+
+
+@pytest.mark.parametrize("name", ["s.onnx", "s.xml"])
+def test_export_gives_the_same_picture(
+    tmp_path: Path, fast_weights: Path, half_weights: Path, name: str
+) -> None:
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    for weights in (fast_weights, half_weights):
+        assert export(weights, tmp_path / name)["largest difference"] <= 1e-5
+        assert levels_apart(tmp_path / name, weights) <= 1
+
+
+def test_half_weights_take_half_the_space(tmp_path: Path, fast_weights: Path) -> None:
+    pytest.importorskip("openvino")
+    export(fast_weights, tmp_path / "full.xml")
+    export(fast_weights, tmp_path / "half.xml", "fp16")
+    full, half = ((tmp_path / f"{name}.bin").stat().st_size for name in ("full", "half"))
+    assert half < 0.6 * full
+    assert levels_apart(tmp_path / "half.xml", fast_weights) <= 1
+
+
+@pytest.mark.slow
+def test_int8_stays_close(tmp_path: Path, fast_weights: Path, photos: Path, monkeypatch) -> None:
+    pytest.importorskip("nncf")
+    monkeypatch.setattr(exporting, "CALIBRATION_TILES", 16)
+    measured = export(fast_weights, tmp_path / "s.xml", "int8", photos)
+    assert measured["psnr to fp32"] > 38
+    assert b"FakeQuantize" in (tmp_path / "s.xml").read_bytes()
+
+
+def test_calibration_tiles_are_what_training_feeds(photos: Path, fast: StudentFast) -> None:
+    tiles = exporting.calibration_tiles(photos, fast)
+    assert len(tiles) == 256
+    assert all(tile.shape == (1, 3, 128, 128) for tile in tiles)
+    assert 0 <= min(float(t.min()) for t in tiles) < max(float(t.max()) for t in tiles) <= 1
+
+
+def test_int8_without_pictures_is_refused(tmp_path: Path, fast_weights: Path) -> None:
+    for folder in (None, tmp_path):
+        with pytest.raises(UserError, match="int8 needs real pictures"):
+            export(fast_weights, tmp_path / "s.xml", "int8", folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_disagrees_is_not_written(
+    tmp_path: Path, fast_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx")
+    faithful = exporting.onnx_runner
+
+    def wrong(model: str):
+        run = faithful(model)
+        return lambda x: run(x) + 1e-3 * (x.shape[-1] % 2)  # wrong for odd widths only
+
+    monkeypatch.setattr(exporting, "onnx_runner", wrong)
+    with pytest.raises(UserError, match=r"differs from torch by 0\.001"):
+        export(fast_weights, tmp_path / "s.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def checkpoint(path: Path, network: StudentFast) -> Path:
+    """As Lightning writes it, with the run's configuration as hyperparameters."""
+    node = {"_target_": "kd_lightning.models.students.StudentFast", "width": 8, "depth": 3}
+    weights: dict[str, Tensor] = {f"student.{k}": v for k, v in network.state_dict().items()}
+    weights["val_scores.total"] = torch.zeros(1)
+    content = {"hyper_parameters": {"student": node}, "state_dict": weights, "global_step": 7}
+    torch.save(content, path)
+    return path
+
+
+def test_checkpoint_becomes_an_artifact(tmp_path: Path, fast: StudentFast) -> None:
+    source = checkpoint(tmp_path / "best.ckpt", fast)
+    export(source, tmp_path / "s.safetensors")
+    network, metadata = load_artifact(tmp_path / "s.safetensors")
+    x = torch.rand(1, 3, 9, 12)
+    assert torch.equal(network(x), fast(x))
+    assert metadata["steps"] == 7
+
+
+def test_bad_checkpoints_are_named(tmp_path: Path, fast: StudentFast) -> None:
+    path = tmp_path / "bad.ckpt"
+    with pytest.raises(UserError, match=r"bad\.ckpt: no such file"):
+        exporting.load_any(path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(UserError, match=r"bad\.ckpt: not a checkpoint"):
+        exporting.load_any(path)
+    checkpoint(path, StudentFast(width=4, depth=3))
+    with pytest.raises(UserError, match=r"bad\.ckpt: weights do not fit"):
+        exporting.load_any(path)
+
+
+def test_metadata_goes_into_the_export(tmp_path: Path, fast_weights: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    export(fast_weights, tmp_path / "s.onnx")
+    props = {p.key: p.value for p in onnx.load(tmp_path / "s.onnx").metadata_props}
+    assert json.loads(props["architecture"]) == "StudentFast"
+    assert json.loads(props["note"]) == "random"
+
+
+def test_command_line(tmp_path: Path, fast_weights: Path, capsys) -> None:
+    pytest.importorskip("openvino")
+    target = tmp_path / "s.xml"
+    assert export_cli.main([str(fast_weights), "-o", str(target)]) == 0
+    assert "largest difference" in capsys.readouterr().out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.bin", "s.xml"]
+    assert export_cli.main([str(fast_weights), "-o", str(target)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert export_cli.main([str(fast_weights), "-o", str(tmp_path / "s.tflite")]) == 2
+    assert capsys.readouterr().err.startswith("kd-export: ")
