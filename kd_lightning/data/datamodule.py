@@ -21,6 +21,7 @@ from kd_lightning.data.datasets import (
     stored_images,
 )
 from kd_lightning.data.degradation import DEGRADATIONS
+from kd_lightning.data.device_cache import CropPlaces, DeviceCache
 from kd_lightning.data.pairing import split_stems
 from kd_lightning.data.prepare import prepare_triplets
 from kd_lightning.data.sources import Source, fetch_automatic
@@ -65,6 +66,7 @@ class TripletDataModule(LightningDataModule):
         subset: use only the first so many training images of each folder, by name.
         split: share of the `train` images that validate instead, chosen by file name.
         num_workers: loader processes; "auto" is right for most machines.
+        device_cache: keep the whole training store in the device's memory (a GPU with room).
         prepare_workers: threads that prepare; None: one for each core.
         seed: of the crops.
         cache_dir: where everything derived is kept; None: `$KD_LIGHTNING_HOME`, or
@@ -93,6 +95,7 @@ class TripletDataModule(LightningDataModule):
         subset: int | None = None,
         split: float | None = None,
         num_workers: int | Literal["auto"] = "auto",
+        device_cache: bool = False,
         prepare_workers: int | None = None,
         seed: int = 0,
         cache_dir: str | None = None,
@@ -116,10 +119,12 @@ class TripletDataModule(LightningDataModule):
         self.subset, self.split = subset, split
         self.num_workers = default_workers() if num_workers == "auto" else int(num_workers)
         self.prepare_workers = prepare_workers or os.cpu_count() or 1
+        self.device_cache = device_cache
         self.cache = Path(cache_dir).expanduser() if cache_dir else home()
         self._train: list[Selection] = []
         self._val: list[Selection] = []
         self._test: dict[str, Selection] = {}
+        self._on_device: DeviceCache | None = None
 
     @property
     def test_names(self) -> list[str]:
@@ -168,9 +173,9 @@ class TripletDataModule(LightningDataModule):
         items = _items(self._train)
         sizes = [item.lr.shape[:2] for item in items]
         draws = CropDraws(sizes, self.geometry, self.seed, self.augment)
-        dataset = CropDataset(StoredImages(items), draws, self.geometry)
+        crops = CropDataset(StoredImages(items), draws, self.geometry)
         return CropLoader(
-            dataset,
+            CropPlaces(draws) if self.device_cache else crops,
             sampler=self._batches(),  # Lightning tells a sampler the epoch, a batch sampler not
             batch_size=None,
             num_workers=self.num_workers,
@@ -186,11 +191,18 @@ class TripletDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """uint8 to float, flips and rotations, bicubic: on the device that the batch is on."""
+        if "image" in batch:
+            batch = self._device_cache(batch["image"].device).cut(batch)
         if "window" in batch:
             return dict(finish(batch, self.geometry))
         images = {name: to_float(image) for name, image in batch.items() if name != "stem"}
         bicubic = upscale(images["lr"], self.scale).clamp(0, 1)
         return {**images, "bicubic": bicubic, "stem": batch["stem"]}
+
+    def _device_cache(self, device: torch.device) -> DeviceCache:
+        if self._on_device is None:
+            self._on_device = DeviceCache(_items(self._train), self.geometry, device)
+        return self._on_device
 
     def _missing(self) -> list[Path]:
         folders = [*self.train_folders, *self.val_folders, *self.test_folders.values()]

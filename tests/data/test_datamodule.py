@@ -50,6 +50,16 @@ def test_batches_are_the_same_for_any_number_of_workers(make_data: Make, workers
     assert_same(batches(make_data()), batches(make_data(num_workers=workers)))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("changes", [{}, {"scale": 3}, {"scale": 1}, {"teacher": None}])
+def test_a_device_cache_gives_the_same_batches(
+    make_data: Make, workers: int, changes: dict
+) -> None:
+    changes = {"teacher": None, **changes} if "scale" in changes else changes
+    cached = make_data(device_cache=True, num_workers=workers, **changes)
+    assert_same(batches(make_data(**changes)), batches(cached))
+
+
 def test_batches_differ_with_the_seed(make_data: Make) -> None:
     one, two = batches(make_data())[0]["hr"], batches(make_data(seed=1))[0]["hr"]
     assert not torch.equal(one, two)
