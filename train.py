@@ -6,11 +6,12 @@ import hydra
 from omegaconf import DictConfig
 
 from kd_lightning.cli import one_line_errors
-from kd_lightning.distill.run import train
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
+    from kd_lightning.distill.run import train  # after the configuration has proved valid
+
     train(cfg)
 
 

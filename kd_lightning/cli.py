@@ -61,6 +61,8 @@ def explain(error: Exception, config_dir: Path, config_name: str) -> str:
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found[1]
         return f"unknown key {key}{nearest(key, valid_keys(config_dir, config_name))}"
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{found[1]} has no value: give it on the command line, {found[1]}=..."
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         options = [file.stem for file in (config_dir / group).glob("*.yaml")]
