@@ -1,0 +1,76 @@
+"""`python train.py` as a process: sweeps stay apart, a killed run goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kd_lightning.deploy.artifact import load_artifact
+from tests.runs import ROOT, TINY
+
+pytestmark = pytest.mark.slow
+
+
+def command(photos: Path, *overrides: str) -> list[str]:
+    return [
+        *(sys.executable, str(ROOT / "train.py"), "experiment=kd_div2k", "data=photos"),
+        *(f"data.root={photos}", "teacher=folder", *TINY, *overrides),
+    ]
+
+
+def test_jobs_of_a_sweep_are_never_merged(tmp_path: Path, photos: Path) -> None:
+    result = subprocess.run(
+        command(photos, "-m", "loss.alpha=0.5,1.0", "trainer.max_epochs=1", "name=alpha"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    (sweep,) = (tmp_path / "logs" / "alpha").iterdir()
+    runs = [sweep / "0", sweep / "1"]
+    for run in runs:
+        assert {file.name for file in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+        assert len(list((run / "wandb").glob("offline-run-*"))) == 1
+    assert len({(run / "wandb_id").read_text() for run in runs}) == 2
+    alphas = [load_artifact(run / "student.safetensors")[1]["loss"]["alpha"] for run in runs]
+    assert alphas == [0.5, 1.0]
+
+    rows = json.loads((sweep / "sweep.json").read_text())
+    assert [(row["job"], row["set"]) for row in rows] == [("0", "valid"), ("1", "valid")]
+    assert "loss.alpha=0.5" in rows[0]["overrides"]
+    assert "loss.alpha=1.0" in rows[1]["overrides"]
+    for row, run in zip(rows, runs, strict=True):
+        metrics = json.loads((run / "metrics.json").read_text())
+        assert row["psnr_y"] == metrics["valid"]["student"]["psnr_y"]
+    assert "loss.alpha=0.5" in result.stdout
+
+
+def test_a_killed_run_continues_to_the_same_result(tmp_path: Path, photos: Path) -> None:
+    options = ("logger=csv", "trainer.max_epochs=40", "callbacks.last.every_n_train_steps=1")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    last = killed / "checkpoints" / "last.ckpt"
+    process = subprocess.Popen(
+        command(photos, f"hydra.run.dir={killed}", *options),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+    )
+    while not last.exists():
+        assert process.poll() is None, "ended before its first checkpoint"
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "metrics.json").exists()
+
+    for folder, extra in ((killed, (f"ckpt_path={last}",)), (whole, (f"hydra.run.dir={whole}",))):
+        subprocess.run(
+            command(photos, *options, *extra), cwd=tmp_path, check=True, capture_output=True
+        )
+        assert (folder / "metrics.json").exists()
+    assert (killed / "metrics.json").read_text() == (whole / "metrics.json").read_text()
