@@ -122,16 +122,19 @@ def finish(batch: Batch, geometry: CropGeometry) -> Batch:
 
     The bicubic crop equals the same crop of the whole interpolated image.
     """
-    window, place = to_float(batch["window"]), batch["place"]
+    op = batch["op"]
+    # Turned while it is uint8, which is a quarter of the bytes.
+    window = to_float(_turn(batch["window"], op))
+    place = _turn_place(batch["place"], op, geometry.window - geometry.lr)
+    enlarged = upscale(window, geometry.scale)
     triplets = {
         "lr": _crops(window, place, geometry.lr),
-        "bicubic": _crops(upscale(window, geometry.scale), place * geometry.scale, geometry.hr),
-        "hr": to_float(batch["hr"]),
+        "bicubic": _crops(enlarged, place * geometry.scale, geometry.hr).clamp_(0, 1),
     }
-    triplets["bicubic"] = triplets["bicubic"].clamp(0, 1)
-    if "teacher" in batch:
-        triplets["teacher"] = to_float(batch["teacher"])
-    return {name: _turn(image, batch["op"]) for name, image in triplets.items()}
+    for name in ("hr", "teacher"):
+        if name in batch:
+            triplets[name] = to_float(_turn(batch[name], op))
+    return triplets
 
 
 def to_float(pixels: Tensor) -> Tensor:
@@ -150,8 +153,17 @@ def _crops(images: Tensor, corners: Tensor, side: int) -> Tensor:
 
 
 def _turn(images: Tensor, op: Tensor) -> Tensor:
-    """Each of the square `images` (B,C,H,H) flipped in x, y and transposed as its op's bits say."""
+    """Each of the square `images` (B,H,H,C) flipped in x, y and transposed as its op's bits say."""
     op = op[:, None, None, None]
-    images = torch.where(op & 1 > 0, images.flip(-1), images)
-    images = torch.where(op & 2 > 0, images.flip(-2), images)
-    return torch.where(op & 4 > 0, images.transpose(-1, -2), images)
+    images = torch.where(op & 1 > 0, images.flip(2), images)
+    images = torch.where(op & 2 > 0, images.flip(1), images)
+    return torch.where(op & 4 > 0, images.transpose(1, 2), images)
+
+
+def _turn_place(place: Tensor, op: Tensor, last: int) -> Tensor:
+    """Where `_turn` takes a corner (B,2: y, x) that can be between 0 and `last`."""
+    y, x = place.unbind(1)
+    x = torch.where(op & 1 > 0, last - x, x)
+    y = torch.where(op & 2 > 0, last - y, y)
+    place = torch.stack([y, x], 1)
+    return torch.where(op[:, None] & 4 > 0, place.flip(1), place)
