@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from kd_lightning.models.swinir import relative_positions
+from kd_lightning.models.swin import relative_positions
 
 LIGHT = {
     "upscale": 2,
@@ -54,6 +54,8 @@ def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
                 parameter.copy_(noise / 2)
             elif parameter.dim() == 1:
                 parameter.add_(noise / 10)
+            elif parameter.dim() == 4:
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
     return network.eval()
 
 

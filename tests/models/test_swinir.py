@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from swinir_variants import LIGHT, TINY, VARIANTS, randomise
 from torch.nn import functional as F
 
 from kd_lightning.compat import import_basicsr
 from kd_lightning.models.swinir import SwinIR, mirror_to_multiple
+from tests.models.swinir_variants import LIGHT, TINY, VARIANTS, randomise
 
 
 def basicsr_swinir(**arguments):
@@ -52,6 +52,21 @@ def test_gradients_equal_basicsr():
 
 def test_parameter_count_is_the_papers():
     assert sum(p.numel() for p in SwinIR(**LIGHT).parameters()) == 910_152
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_fresh_light_network_interpolates_and_its_body_can_learn(scale):
+    """Quadratic interpolation reproduces a quadratic image, up to the zero padding at the rim."""
+    network = SwinIR(**{**TINY, "upscale": scale})
+    y, x = torch.meshgrid(torch.linspace(0, 1, 16), torch.linspace(0, 1, 16), indexing="ij")
+    step = (torch.arange(16 * scale) + 0.5) / scale - 0.5
+    fine_y, fine_x = torch.meshgrid(step / 15, step / 15, indexing="ij")
+    image, expected = (a * a - 0.3 * b * b + 0.5 * a * b for a, b in ((y, x), (fine_y, fine_x)))
+    out = network(image.expand(1, 3, 16, 16))
+    inner = slice(scale, -scale)
+    assert (out[0, 0] - expected)[inner, inner].abs().max() < 1e-5
+    out.square().sum().backward()
+    assert network.conv_after_body.weight.grad.abs().max() > 0
 
 
 def test_state_dict_holds_parameters_only():

@@ -10,7 +10,6 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from swinir_variants import TINY, official, randomise
 from torch.nn import functional as F
 
 from kd_lightning.compat import import_basicsr
@@ -20,6 +19,7 @@ from kd_lightning.models.foreign import load_basicsr_swinir, load_spandrel
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.teacher import FolderTeacher, NetworkTeacher, self_ensemble
 from kd_lightning.models.weights import load_swinir
+from tests.models.swinir_variants import TINY, official, randomise
 
 CONF = Path(__file__).parents[2] / "conf" / "teacher"
 CONFIGS = [path for path in sorted(CONF.glob("*.yaml")) if "_target_" in path.read_text()]

@@ -5,11 +5,11 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import save_file
-from swinir_variants import LIGHT, TINY, VARIANTS, official, randomise
 
 from kd_lightning.errors import UserError
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.weights import load_swinir, read_state, swinir_arguments
+from tests.models.swinir_variants import LIGHT, TINY, VARIANTS, official, randomise
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, "tiny", "grey", "x3"])
