@@ -82,7 +82,7 @@ def valid_keys(config_dir: Path, config_name: str) -> list[str]:
 
 
 def dotted_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in cfg:
+    for key in map(str, cfg):
         yield f"{prefix}{key}"
         if not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, key):
             value = cfg[key]
@@ -102,7 +102,7 @@ def check_keys(cfg: DictConfig, prefix: str = "") -> None:
     Raises:
         UserError: names the key and the nearest parameter.
     """
-    for key in cfg:
+    for key in map(str, cfg):
         if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key):
             continue
         value: Any = cfg[key]
@@ -117,7 +117,7 @@ def check_arguments(node: DictConfig, name: str) -> None:
     parameters = inspect.signature(get_object(node["_target_"])).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    for key in node:
-        if not str(key).startswith("_") and key not in parameters:
+    for key in map(str, node):
+        if not key.startswith("_") and key not in parameters:
             valid = nearest(f"{name}.{key}", [f"{name}.{parameter}" for parameter in parameters])
             raise UserError(f"unknown key {name}.{key} of {node['_target_']}{valid}")

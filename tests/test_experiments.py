@@ -38,7 +38,11 @@ def test_every_experiment_trains_for_two_steps(
 ) -> None:
     overrides = ["logger=csv", "trainer.limit_train_batches=2", *TINY, "trainer.max_epochs=1"]
     cfg = composed(
-        tmp_path, f"experiment={experiment}", f"data.root={everything}", "teacher=folder", *overrides
+        tmp_path,
+        f"experiment={experiment}",
+        f"data.root={everything}",
+        "teacher=folder",
+        *overrides,
     )
     train(cfg)
     with (tmp_path / "metrics.csv").open() as file:

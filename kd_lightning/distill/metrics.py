@@ -17,6 +17,7 @@ class ImageScores(Metric):
     """
 
     full_state_update = False
+    images: Tensor
 
     def __init__(self, scale: int) -> None:
         super().__init__()

@@ -1,21 +1,24 @@
 """The LightningModule: one student, one loss, the protocol's metrics. It never holds a teacher."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kd_lightning.distill.losses import DistillationLoss
 from kd_lightning.distill.metrics import ImageScores
 from kd_lightning.errors import UserError
+from kd_lightning.models.network import Network
 from kd_lightning.models.tiling import tiled
 
 Batch = dict[str, Any]
+Scores = dict[str, ImageScores]
+ROWS = ("bicubic", "student", "teacher")
 
 
 class DistillationModule(LightningModule):
@@ -38,7 +41,7 @@ class DistillationModule(LightningModule):
 
     def __init__(
         self,
-        student: nn.Module,
+        student: Network,
         loss: DistillationLoss,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
@@ -48,17 +51,15 @@ class DistillationModule(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(config or {})
-        self.student = student.to(memory_format=torch.channels_last)
+        self.student = student
+        self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.interval = interval
         self.tile = tile
-        scale = int(student.scale)
-        self.val_scores = nn.ModuleDict(
-            {row: ImageScores(scale) for row in ("student", *BASELINES)}
-        )
-        self.test_scores = nn.ModuleDict()
+        self.val_scores: Scores = {}
+        self.test_scores: dict[str, Scores] = {}
         self.baselines_logged = False
 
     def forward(self, batch: Batch) -> Tensor:
@@ -74,9 +75,9 @@ class DistillationModule(LightningModule):
                 student,
                 self.input_of(batch),
                 tile=self.tile,
-                halo=int(student.radius),
-                multiple=int(student.stride),
-                scale=int(student.scale) if student.takes_lr else 1,
+                halo=student.radius,
+                multiple=student.stride,
+                scale=student.scale if student.takes_lr else 1,
             )
 
     def input_of(self, batch: Batch) -> Tensor:
@@ -96,48 +97,48 @@ class DistillationModule(LightningModule):
         self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=size)
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        rows = ("student",) if self.baselines_logged else ROWS
+        self.val_scores = self.new_scores(rows)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.val_scores["student"].update(self.restore(batch), batch["hr"])
-        if not self.baselines_logged:
-            for row in BASELINES:
-                if row in batch:
-                    self.val_scores[row].update(batch[row], batch["hr"])
+        self.update_scores(self.val_scores, batch)
 
     def on_validation_epoch_end(self) -> None:
-        self.log_scores("val", self.val_scores["student"], prog_bar=True)
-        if not self.baselines_logged:
-            for row in BASELINES:
-                self.log_scores(f"val/{row}", self.val_scores[row])
-            self.baselines_logged = not self.trainer.sanity_checking
+        for row, scores in self.val_scores.items():
+            self.log_scores("val" if row == "student" else f"val/{row}", scores)
+        self.baselines_logged |= not self.trainer.sanity_checking
 
-    def log_scores(self, prefix: str, scores: nn.Module, prog_bar: bool = False) -> None:
-        """Log `<prefix>/ssim` (RGB), `<prefix>/psnr_y`, `<prefix>/ssim_y`; nothing if no image
-        was scored. Resets the scores."""
-        assert isinstance(scores, ImageScores)
-        if scores.images > 0:
-            for name, value in scores.compute().items():
-                key = f"{prefix}/{name.removesuffix('_rgb')}"
-                self.log(key, value, prog_bar=prog_bar and name != "ssim_y")
-        scores.reset()
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["baselines_logged"] = self.baselines_logged
 
-    def on_test_start(self) -> None:
-        scale = int(self.student.scale)
-        self.test_scores = nn.ModuleDict(
-            {
-                name: nn.ModuleDict(
-                    {row: ImageScores(scale) for row in ("bicubic", "student", "teacher")}
-                )
-                for name in self.test_names()
-            }
-        ).to(self.device)
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.baselines_logged = checkpoint["baselines_logged"]
 
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        rows = self.test_scores[self.test_names()[dataloader_idx]]
+    def new_scores(self, rows: Iterable[str] = ROWS) -> Scores:
+        return {row: ImageScores(self.student.scale).to(self.device) for row in rows}
+
+    def update_scores(self, rows: Scores, batch: Batch) -> None:
+        """Score the student's output and the baselines that `batch` holds."""
         for row, scores in rows.items():
             if row == "student":
                 scores.update(self.restore(batch), batch["hr"])
             elif row in batch:
                 scores.update(batch[row], batch["hr"])
+
+    def log_scores(self, prefix: str, scores: ImageScores) -> None:
+        """Log `<prefix>/ssim` (RGB), `<prefix>/psnr_y` and `<prefix>/ssim_y`, if any image was
+        scored."""
+        if scores.images > 0:
+            for name, value in scores.compute().items():
+                key = f"{prefix}/{name.removesuffix('_rgb')}"
+                self.log(key, value, prog_bar=key in ("val/ssim", "val/psnr_y"))
+
+    def on_test_start(self) -> None:
+        self.test_scores = {name: self.new_scores() for name in self.test_names()}
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.update_scores(self.test_scores[self.test_names()[dataloader_idx]], batch)
 
     def test_results(self) -> dict[str, dict[str, Any]]:
         """Scores of the last test: `{set: {"n": images, row: {metric: value}}}`."""
@@ -151,7 +152,7 @@ class DistillationModule(LightningModule):
         return results
 
     def test_names(self) -> list[str]:
-        return self.trainer.datamodule.test_names
+        return list(self.trainer.datamodule.test_names)  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.student.parameters())
@@ -163,6 +164,3 @@ class DistillationModule(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": self.interval},
         }
-
-
-BASELINES = ("bicubic", "teacher")

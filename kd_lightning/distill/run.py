@@ -39,8 +39,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     precision_for_device(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
-    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(config, dict)
+    config = resolved(cfg)
 
     data = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
     module = DistillationModule(
@@ -67,6 +66,13 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     finally:
         wandb.finish()
     return results
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain containers, interpolations and all."""
+    content = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def checkpoint_step(ckpt_path: str | None) -> int | None:

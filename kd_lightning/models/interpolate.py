@@ -5,9 +5,10 @@ Training, validation, test and every deploy backend interpolate with Pillow's bi
 torch's default bicubic has a = -0.75 and gives other numbers.
 """
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from kd_lightning.models.network import Network
 
 KERNEL_RADIUS = 2  # Keys' cubic kernel, in pixels of the coarser image
 
@@ -33,7 +34,7 @@ def downscale(hr: Tensor, scale: int) -> Tensor:
     return _resize(hr, height // scale, width // scale)
 
 
-def super_resolve(network: nn.Module, lr: Tensor) -> Tensor:
+def super_resolve(network: Network, lr: Tensor) -> Tensor:
     """The network's output at HR size for `lr` (B,3,h,w float in [0, 1]), not clamped.
 
     Networks that take the interpolated image (`takes_lr` false) get it clamped to [0, 1], which
@@ -41,7 +42,7 @@ def super_resolve(network: nn.Module, lr: Tensor) -> Tensor:
     """
     if network.takes_lr:
         return network(lr)
-    return network(upscale(lr, int(network.scale)).clamp(0, 1))
+    return network(upscale(lr, network.scale).clamp(0, 1))
 
 
 def _resize(image: Tensor, height: int, width: int) -> Tensor:

@@ -1,9 +1,7 @@
 """Student networks: small CNNs that restore an interpolated image.
 
 A student maps (B,3,H,W) in [0, 1] to the same shape, unclamped, for any H and W; the exception is
-`StudentCNN(process="half")`, which takes the LR image (`takes_lr`). Every student states what a
-tiler needs: `radius`, how many pixels of its input one output pixel depends on to each side, and
-`stride`, the grid on which tiles must start.
+`StudentCNN(process="half")`, which takes the LR image.
 """
 
 from typing import Literal
@@ -12,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
+from kd_lightning.models.network import Network
 
 
-class StudentCNN(nn.Module):
+class StudentCNN(Network):
     """The specified student: Conv3x3 3-64-64-64-3 with ReLU, 77,379 parameters.
 
     Args:
@@ -56,7 +55,7 @@ class StudentCNN(nn.Module):
         return upscale(sr, self.scale) if self.takes_lr else sr
 
 
-class StudentFast(nn.Module):
+class StudentFast(Network):
     """Convolutions on the pixel-unshuffled image, pixel-shuffle, global skip.
 
     The unshuffled image has `stride`**2 times the channels at 1/stride of the size, so a layer

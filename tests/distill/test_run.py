@@ -32,7 +32,10 @@ def test_run_folder_holds_everything(finished: Path) -> None:
         *("wandb", "wandb_id"),
     }
     assert expected <= {path.name for path in finished.iterdir()}
-    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (finished / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+    }
     assert {path.name for path in (finished / "images").iterdir()} >= {"test_valid.png"}
 
 
@@ -97,7 +100,11 @@ def test_resumed_run_equals_an_undisturbed_one(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(tiny_run(whole, photos, *options))
     with pytest.raises(StopRun):
-        train(tiny_run(parts, photos, *options, "+callbacks.stop._target_=tests.distill.test_run.Stop"))
+        train(
+            tiny_run(
+                parts, photos, *options, "+callbacks.stop._target_=tests.distill.test_run.Stop"
+            )
+        )
     last = parts / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 6  # of 12; an epoch has 4 steps
     train(tiny_run(parts, photos, *options, f"ckpt_path={last}"))
@@ -115,10 +122,12 @@ class StopRun(RuntimeError):
 
 def losses(run: Path) -> list[tuple[str, str]]:
     with (run / "metrics.csv").open() as file:
-        return [(row["step"], row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+        return [
+            (row["step"], row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]
+        ]
 
 
-def Stop() -> object:  # noqa: N802
+def Stop() -> object:
     """A callback that stops the run after its seventh step."""
     from lightning import Callback
 
@@ -130,7 +139,9 @@ def Stop() -> object:  # noqa: N802
     return Stopper()
 
 
-def test_resumed_run_continues_its_wandb_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_run_continues_its_wandb_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = loggers.RunWandbLogger(str(tmp_path), project="p")
     second = loggers.RunWandbLogger(str(tmp_path), project="p")
     other = loggers.RunWandbLogger(str(tmp_path / "other"), project="p")
@@ -150,7 +161,9 @@ def test_csv_of_a_resumed_run_keeps_rows_up_to_the_checkpoint(tmp_path: Path) ->
     assert rows == [("0", "0.0", ""), ("1", "0.1", ""), ("2", "0.2", ""), ("3", "9.0", "1.0")]
 
 
-def test_wandb_is_offline_without_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wandb_is_offline_without_credentials(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     assert not loggers.has_credentials()
@@ -169,7 +182,9 @@ def test_fp16_on_a_cpu_falls_back_to_fp32_and_says_so(
     tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(tiny_run(tmp_path, photos, "precision=fp16", "trainer.max_epochs=1"))
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("precision=fp16")]
+    said = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("precision=fp16")
+    ]
     assert len(said) == 1
     assert (tmp_path / "student.safetensors").exists()
 

@@ -1,5 +1,7 @@
 """kd_lightning.models.students."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -42,7 +44,7 @@ def test_student_cnn_is_the_specified_stack() -> None:
         if isinstance(layer, nn.Conv2d)
     ]
     channels = [3, 64, 64, 64, 3]
-    assert layers == [(a, b, (3, 3), (1, 1)) for a, b in zip(channels, channels[1:])]
+    assert layers == [(a, b, (3, 3), (1, 1)) for a, b in pairwise(channels)]
 
 
 def test_student_fast_has_fewer_parameters_than_the_specified_student() -> None:

@@ -1,0 +1,25 @@
+"""The notebooks run from top to bottom."""
+
+import json
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from tests.runs import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(notebook: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matplotlib.use("Agg")
+    monkeypatch.chdir(notebook.parent)
+    namespace: dict[str, object] = {}
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), notebook.name, "exec"), namespace)
+
+
+def test_there_are_notebooks() -> None:
+    assert NOTEBOOKS
