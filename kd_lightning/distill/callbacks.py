@@ -1,5 +1,6 @@
-"""Callbacks of a run: pictures, and what a resumed run needs."""
+"""What a run shows of itself: comparison pictures, and a line for each validation."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,28 @@ from lightning.pytorch.loggers import WandbLogger
 
 from kd_lightning import pictures
 from kd_lightning.distill.module import DistillationModule
+
+
+class ValidationLines(Callback):
+    """Prints a line after each validation: progress that a log file keeps too."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.started = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        metrics = trainer.callback_metrics
+        minutes = (time.perf_counter() - self.started) / 60
+        print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+            f"step {trainer.global_step}",
+            f"val/ssim {metrics['val/ssim']:.4f}",
+            f"val/psnr_y {metrics['val/psnr_y']:.2f} dB",
+            f"{minutes:.1f} min",
+            sep="  ",
+            flush=True,
+        )
 
 
 class ComparisonPictures(Callback):

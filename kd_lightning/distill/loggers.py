@@ -4,6 +4,7 @@ import csv
 import netrc
 import os
 import secrets
+import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +24,9 @@ class RunCSVLogger(CSVLogger):
     def __init__(self, folder: str, resume_step: int | None = None) -> None:
         super().__init__(save_dir=folder, name="", version="", flush_logs_every_n_steps=50)
         kept = self._rows_until(Path(folder) / "metrics.csv", resume_step)
-        self.experiment.metrics.extend(kept)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*exists and is not empty")  # .hydra, ...
+            self.experiment.metrics.extend(kept)
         self.save()
 
     @staticmethod

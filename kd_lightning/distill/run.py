@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from kd_lightning.cli import check_keys
 from kd_lightning.deploy.artifact import save_artifact
 from kd_lightning.distill.module import DistillationModule
 from kd_lightning.errors import UserError
+
+# Lightning 2.6 says so itself, with torch 2.13, on every run.
+warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
 
 METRICS = {"ssim_rgb": "RGB-SSIM", "psnr_y": "PSNR-Y (dB)", "ssim_y": "SSIM-Y"}
 

@@ -189,6 +189,17 @@ def test_fp16_on_a_cpu_falls_back_to_fp32_and_says_so(
     assert (tmp_path / "student.safetensors").exists()
 
 
+def test_each_validation_prints_a_line(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_run(tmp_path, photos))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert [line.split("  ")[:2] for line in lines] == [
+        ["epoch 1/2", "step 4"],
+        ["epoch 2/2", "step 8"],
+    ]
+
+
 def test_missing_checkpoint_is_named(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(UserError, match=r"ckpt_path=nowhere/last\.ckpt: no such file"):
         train(tiny_run(tmp_path, photos, "ckpt_path=nowhere/last.ckpt"))
