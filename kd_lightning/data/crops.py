@@ -41,6 +41,10 @@ class CropGeometry:
         self.margin = KERNEL_RADIUS if scale > 1 else 0
         self.window = self.lr + 2 * self.margin
 
+    def packed(self, with_teacher: bool) -> int:
+        """Bytes of a sample as `cut` packs it."""
+        return 3 + 3 * self.window**2 + (2 if with_teacher else 1) * 3 * self.hr**2
+
     def corner(self, position: int, length: int) -> int:
         """Where the window of a crop at `position` begins in an LR image of side `length`.
 
@@ -77,6 +81,18 @@ class CropDraws:
         return Crop(number, int(y * height), int(x * width), int(op * self._ops))
 
 
+class Crops(NamedTuple):
+    """Crops of a batch, uint8: LR windows (B,w,w,3), HR and teacher crops (B,H,H,3), the crop's
+    corner inside its window (B,2: y, x) and its op (B).
+    """
+
+    window: Tensor
+    hr: Tensor
+    teacher: Tensor | None
+    place: Tensor
+    op: Tensor
+
+
 class Images(NamedTuple):
     """The arrays (H, W, 3) of one image; memory-mapped ones are read only where they are cut."""
 
@@ -85,65 +101,88 @@ class Images(NamedTuple):
     teacher: Pixels | None
 
 
-def cut(images: Callable[[int], Images], crops: Sequence[Crop], geometry: CropGeometry) -> Batch:
-    """The uint8 arrays of `crops`: "window" (B,w,w,3), "hr" and "teacher" (B,H,H,3), and int64
-    "place" (B,2), the crop's corner inside its window, and "op" (B).
+def cut(images: Callable[[int], Images], draws: Sequence[Crop], geometry: CropGeometry) -> Tensor:
+    """The crops of `draws`, packed as uint8 (B, bytes): see `unpack`.
+
+    One tensor, since each one that a worker hands over costs about as much as cutting a crop.
     """
-    count, scale = len(crops), geometry.scale
-    window = np.empty((count, geometry.window, geometry.window, 3), np.uint8)
-    hr = np.empty((count, geometry.hr, geometry.hr, 3), np.uint8)
-    teacher = np.empty_like(hr)
-    place = np.empty((count, 2), np.int64)
-    has_teacher = True
-    for n, crop in enumerate(crops):
-        source = images(crop.image)
-        top = geometry.corner(crop.y, source.lr.shape[0])
-        left = geometry.corner(crop.x, source.lr.shape[1])
-        window[n] = source.lr[top : top + geometry.window, left : left + geometry.window]
-        place[n] = crop.y - top, crop.x - left
-        rows = slice(crop.y * scale, crop.y * scale + geometry.hr)
-        columns = slice(crop.x * scale, crop.x * scale + geometry.hr)
+    scale, window, side = geometry.scale, geometry.window, geometry.hr
+    with_teacher = images(draws[0].image).teacher is not None
+    packed = torch.empty((len(draws), geometry.packed(with_teacher)), dtype=torch.uint8)
+    crops = unpack(packed, geometry)
+    places, ops = crops.place.numpy(), crops.op.numpy()
+    windows, hr = crops.window.numpy(), crops.hr.numpy()
+    teacher = None if crops.teacher is None else crops.teacher.numpy()
+    for n, draw in enumerate(draws):
+        source = images(draw.image)
+        top = geometry.corner(draw.y, source.lr.shape[0])
+        left = geometry.corner(draw.x, source.lr.shape[1])
+        windows[n] = source.lr[top : top + window, left : left + window]
+        places[n] = draw.y - top, draw.x - left
+        ops[n] = draw.op
+        rows = slice(draw.y * scale, draw.y * scale + side)
+        columns = slice(draw.x * scale, draw.x * scale + side)
         hr[n] = source.hr[rows, columns]
-        if source.teacher is None:
-            has_teacher = False
-        else:
+        if teacher is not None and source.teacher is not None:
             teacher[n] = source.teacher[rows, columns]
-    arrays = {"window": window, "hr": hr, "place": place}
-    if has_teacher:
-        arrays["teacher"] = teacher
-    batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    batch["op"] = torch.tensor([crop.op for crop in crops])
-    return batch
+    return packed
 
 
-def finish(batch: Batch, geometry: CropGeometry) -> Batch:
-    """The triplets of `cut`'s arrays, on the arrays' device: floats in [0, 1], "lr" (B,3,h,h),
-    "bicubic", "hr" and, where there is one, "teacher" (B,3,H,H), every sample turned by its op.
+def unpack(packed: Tensor, geometry: CropGeometry) -> Crops:
+    """Views of what `cut` packs: of each sample its place and op, window, HR and teacher crop."""
+    with_teacher = packed.shape[1] == geometry.packed(with_teacher=True)
+    sides = [geometry.window, geometry.hr, *([geometry.hr] if with_teacher else [])]
+    head, *images = packed.split([3, *(3 * side**2 for side in sides)], 1)
+    window, hr, *teacher = (
+        image.unflatten(1, (side, side, 3)) for image, side in zip(images, sides, strict=True)
+    )
+    return Crops(window, hr, teacher[0] if teacher else None, head[:, :2], head[:, 2])
+
+
+def finish(crops: Crops, geometry: CropGeometry) -> Batch:
+    """The triplets of `crops`, on their device: floats in [0, 1], "lr" (B,3,h,h), "bicubic", "hr"
+    and, where there is one, "teacher" (B,3,H,H), every sample turned by its op.
 
     The bicubic crop equals the same crop of the whole interpolated image.
     """
-    op = batch["op"]
+    op = crops.op
     # Turned while it is uint8, which is a quarter of the bytes.
-    window = to_float(_turn(batch["window"], op))
-    place = _turn_place(batch["place"], op, geometry.window - geometry.lr)
+    window = to_float(_turn(channels_first(crops.window), op))
+    place = _turn_place(crops.place.long(), op, geometry.window - geometry.lr)
     enlarged = upscale(window, geometry.scale)
     triplets = {
         "lr": _crops(window, place, geometry.lr),
         "bicubic": _crops(enlarged, place * geometry.scale, geometry.hr).clamp_(0, 1),
+        "hr": to_float(_turn(channels_first(crops.hr), op)),
     }
-    for name in ("hr", "teacher"):
-        if name in batch:
-            triplets[name] = to_float(_turn(batch[name], op))
+    if crops.teacher is not None:
+        triplets["teacher"] = to_float(_turn(channels_first(crops.teacher), op))
     return triplets
 
 
-def to_float(pixels: Tensor) -> Tensor:
-    """uint8 (B,H,W,3) to float (B,3,H,W) in [0, 1], contiguous."""
-    return pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+def channels_first(pixels: Tensor) -> Tensor:
+    """(B,H,W,3) to (B,3,H,W), contiguous."""
+    return pixels.permute(0, 3, 1, 2).contiguous()
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 to float in [0, 1]."""
+    return images.float().div_(255)
+
+
+# On a CPU a copy for each sample is several times faster than indexing or masking the batch; on a
+# GPU it would be hundreds of kernels, and reading `op` there would wait for it.
 
 
 def _crops(images: Tensor, corners: Tensor, side: int) -> Tensor:
     """From each of `images` (B,C,H,W) the square of `side` at its own corner (B,2: y, x)."""
+    if images.device.type != "cpu":
+        return _crops_at_once(images, corners, side)
+    pairs = zip(images, corners.tolist(), strict=True)
+    return torch.stack([image[:, y : y + side, x : x + side] for image, (y, x) in pairs])
+
+
+def _crops_at_once(images: Tensor, corners: Tensor, side: int) -> Tensor:
     span = torch.arange(side, device=images.device)
     number = torch.arange(len(images), device=images.device)[:, None, None]
     rows = (corners[:, 0, None] + span)[:, :, None]
@@ -153,11 +192,22 @@ def _crops(images: Tensor, corners: Tensor, side: int) -> Tensor:
 
 
 def _turn(images: Tensor, op: Tensor) -> Tensor:
-    """Each of the square `images` (B,H,H,C) flipped in x, y and transposed as its op's bits say."""
+    """Each of the square `images` (B,C,H,H) flipped in x, y and transposed as its op's bits say."""
+    if images.device.type != "cpu":
+        return _turn_at_once(images, op)
+    turned = []
+    for image, bits in zip(images, op.tolist(), strict=True):
+        image = image.flip(2) if bits & 1 else image
+        image = image.flip(1) if bits & 2 else image
+        turned.append(image.transpose(1, 2) if bits & 4 else image)
+    return torch.stack(turned)
+
+
+def _turn_at_once(images: Tensor, op: Tensor) -> Tensor:
     op = op[:, None, None, None]
-    images = torch.where(op & 1 > 0, images.flip(2), images)
-    images = torch.where(op & 2 > 0, images.flip(1), images)
-    return torch.where(op & 4 > 0, images.transpose(1, 2), images)
+    images = torch.where(op & 1 > 0, images.flip(3), images)
+    images = torch.where(op & 2 > 0, images.flip(2), images)
+    return torch.where(op & 4 > 0, images.transpose(2, 3), images)
 
 
 def _turn_place(place: Tensor, op: Tensor, last: int) -> Tensor:

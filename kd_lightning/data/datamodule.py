@@ -10,7 +10,14 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from kd_lightning.data.check import check_triplets
-from kd_lightning.data.crops import CropDraws, CropGeometry, finish, to_float
+from kd_lightning.data.crops import (
+    CropDraws,
+    CropGeometry,
+    channels_first,
+    finish,
+    to_float,
+    unpack,
+)
 from kd_lightning.data.datasets import (
     CropDataset,
     CropLoader,
@@ -191,11 +198,13 @@ class TripletDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """uint8 to float, flips and rotations, bicubic: on the device that the batch is on."""
+        if "crops" in batch:
+            return dict(finish(unpack(batch["crops"], self.geometry), self.geometry))
         if "image" in batch:
-            batch = self._device_cache(batch["image"].device).cut(batch)
-        if "window" in batch:
-            return dict(finish(batch, self.geometry))
-        images = {name: to_float(image) for name, image in batch.items() if name != "stem"}
+            cache = self._device_cache(batch["image"].device)
+            return dict(finish(cache.cut(batch), self.geometry))
+        pixels = {name: image for name, image in batch.items() if name != "stem"}
+        images = {name: to_float(channels_first(image)) for name, image in pixels.items()}
         bicubic = upscale(images["lr"], self.scale).clamp(0, 1)
         return {**images, "bicubic": bicubic, "stem": batch["stem"]}
 

@@ -91,7 +91,9 @@ class CropDataset(Dataset[Batch]):
         self._images, self._draws, self._geometry = images, draws, geometry
 
     def __getitem__(self, indices: list[int]) -> Batch:
-        return cut(self._images, [self._draws(index) for index in indices], self._geometry)
+        return {
+            "crops": cut(self._images, [self._draws(index) for index in indices], self._geometry)
+        }
 
 
 class EpochBatches(Sampler[list[int]]):

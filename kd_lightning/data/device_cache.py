@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kd_lightning.data.crops import Batch, CropDraws, CropGeometry
+from kd_lightning.data.crops import Batch, CropDraws, CropGeometry, Crops
 from kd_lightning.data.datasets import StoredImage
 from kd_lightning.data.disk import gigabytes
 from kd_lightning.data.store import StoredArray
@@ -52,22 +52,21 @@ class DeviceCache:
         areas = self._sizes.prod(1)
         self._starts = areas.cumsum(0) - areas  # of each LR image, in pixels
 
-    def cut(self, places: Batch) -> Batch:
-        """What `crops.cut` makes of the same draws, uint8 on the device."""
+    def cut(self, places: Batch) -> Crops:
+        """What `crops.cut` packs for the same draws, on the device."""
         geometry, image = self._geometry, places["image"]
         corners = torch.stack([places["y"], places["x"]], 1)
-        sizes = self._sizes[image]
-        limits = sizes - geometry.window
+        limits = self._sizes[image] - geometry.window
         windows = torch.minimum((corners - geometry.margin).clamp(min=0), limits)
-        batch = {
-            "window": self._crops("lr", image, windows, 1, geometry.window),
-            "place": corners - windows,
-            "op": places["op"],
-        }
-        for name in ("hr", "teacher"):
-            if name in self._pixels:
-                batch[name] = self._crops(name, image, corners, geometry.scale, geometry.hr)
-        return batch
+        return Crops(
+            window=self._crops("lr", image, windows, 1, geometry.window),
+            hr=self._crops("hr", image, corners, geometry.scale, geometry.hr),
+            teacher=self._crops("teacher", image, corners, geometry.scale, geometry.hr)
+            if "teacher" in self._pixels
+            else None,
+            place=corners - windows,
+            op=places["op"],
+        )
 
     def _crops(self, name: str, image: Tensor, corners: Tensor, scale: int, side: int) -> Tensor:
         """(B, side, side, 3) at `corners` (LR pixels; `scale` is this array's size over LR's)."""

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from small_data import picture
 
-from kd_lightning.data.crops import Crop, CropDraws, CropGeometry, Images, cut, finish, to_float
+from kd_lightning.data import crops
+from kd_lightning.data.crops import (
+    Crop,
+    CropDraws,
+    CropGeometry,
+    Images,
+    cut,
+    finish,
+    to_float,
+    unpack,
+)
 from kd_lightning.data.datasets import EpochBatches
 from kd_lightning.data.degradation import degrade
 from kd_lightning.models.interpolate import upscale
@@ -30,6 +40,10 @@ def images(height: int, width: int, scale: int) -> Images:
     return Images(degrade(hr, scale), hr, picture(height * scale, width * scale, 2))
 
 
+def crop_of(image: Images, draw: Crop, geometry: CropGeometry) -> dict[str, torch.Tensor]:
+    return finish(unpack(cut(lambda _: image, [draw], geometry), geometry), geometry)
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     scale=st.sampled_from([1, 2, 3, 4]),
@@ -44,9 +58,11 @@ def test_an_interpolated_crop_is_the_crop_of_the_interpolated_image(
     geometry = CropGeometry(8 * scale, scale)
     y = data.draw(st.integers(0, height - 8))
     x = data.draw(st.integers(0, width - 8))
-    crop = finish(cut(lambda _: image, [Crop(0, y, x, 0)], geometry), geometry)
+    crop = crop_of(image, Crop(0, y, x, 0), geometry)
 
-    whole = upscale(to_float(torch.from_numpy(image.lr[None])), scale).clamp(0, 1)
+    whole = upscale(to_float(torch.from_numpy(image.lr.transpose(2, 0, 1)[None])), scale).clamp(
+        0, 1
+    )
     rows, columns = slice(y * scale, (y + 8) * scale), slice(x * scale, (x + 8) * scale)
     torch.testing.assert_close(crop["bicubic"], whole[..., rows, columns], atol=2e-6, rtol=0)
 
@@ -59,7 +75,7 @@ def test_a_triplet_is_cut_at_one_place_and_turned_as_one(
     image = images(14, 17, scale)
     geometry = CropGeometry(8 * scale, scale)
     y, x = data.draw(st.integers(0, 6)), data.draw(st.integers(0, 9))
-    crop = finish(cut(lambda _: image, [Crop(0, y, x, op)], geometry), geometry)
+    crop = crop_of(image, Crop(0, y, x, op), geometry)
     assert image.teacher is not None
     for name, array, factor in [
         ("lr", image.lr, 1),
@@ -69,6 +85,16 @@ def test_a_triplet_is_cut_at_one_place_and_turned_as_one(
         part = array[y * factor : (y + 8) * factor, x * factor : (x + 8) * factor]
         got = (crop[name][0] * 255).round().byte().permute(1, 2, 0).numpy()
         np.testing.assert_array_equal(got, OPS[op](part), err_msg=name)
+
+
+def test_the_device_s_way_of_turning_and_cropping_is_the_cpu_s() -> None:
+    images = torch.from_numpy(np.stack([picture(20, 20, n) for n in range(16)]))
+    images = images.permute(0, 3, 1, 2).contiguous()
+    op = torch.arange(16) % 8
+    corners = torch.arange(32).view(16, 2) % 5
+    assert torch.equal(crops._turn_at_once(images, op), crops._turn(images, op))
+    at_once = crops._crops_at_once(images, corners, 16)
+    assert torch.equal(at_once, crops._crops(images, corners, 16))
 
 
 def test_the_eight_ops_are_all_different() -> None:
@@ -86,13 +112,13 @@ def test_an_interpolated_image_is_what_pillow_makes_of_it() -> None:
 def test_images_are_drawn_in_proportion_to_their_area_and_every_place_is_reached() -> None:
     geometry = CropGeometry(8, 2)
     draw = CropDraws([(10, 10), (10, 30)], geometry, seed=5, augment=True)
-    crops = [draw(index) for index in range(8000)]
-    share = sum(crop.image for crop in crops) / len(crops)
+    drawn = [draw(index) for index in range(8000)]
+    share = sum(crop.image for crop in drawn) / len(drawn)
     assert share == pytest.approx(0.75, abs=0.02)
-    assert {crop.y for crop in crops} == set(range(7))
-    assert {crop.x for crop in crops if crop.image == 0} == set(range(7))
-    assert {crop.x for crop in crops if crop.image == 1} == set(range(27))
-    assert {crop.op for crop in crops} == set(range(8))
+    assert {crop.y for crop in drawn} == set(range(7))
+    assert {crop.x for crop in drawn if crop.image == 0} == set(range(7))
+    assert {crop.x for crop in drawn if crop.image == 1} == set(range(27))
+    assert {crop.op for crop in drawn} == set(range(8))
 
 
 def test_draws_depend_on_the_seed_and_the_index_alone() -> None:
