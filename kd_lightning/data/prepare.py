@@ -5,9 +5,10 @@ The image folders may be read-only; everything is written under the cache folder
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ def prepare_triplets(triplets: Triplets, stems: Sequence[str], cache: Path, work
     """
     if not triplets.missing(stems) and all(shelf.sealed for shelf in triplets.shelves):
         return
-    with locked(triplets.hr.folder.parent):
+    home = triplets.hr.folder.parent
+    with locked(home):
         for shelf in triplets.shelves:
             shelf.reload()
         missing = [stem for stem in stems if not triplets.has_pair(stem)]
@@ -44,9 +46,14 @@ def prepare_triplets(triplets: Triplets, stems: Sequence[str], cache: Path, work
                 workers,
                 lambda stem: _store_pair(triplets, stem),
             )
+    outputs = triplets.teacher_files or {}
+    if not outputs and not all(triplets.has_output(stem) for stem in stems):
+        outputs = _teacher_pass(triplets, stems, cache)
+    with locked(home):
+        for shelf in triplets.shelves:
+            shelf.reload()
         missing = [stem for stem in stems if not triplets.has_output(stem)]
         if missing:
-            outputs = triplets.teacher_files or _teacher_pass(triplets, stems, cache)
             in_parallel(
                 f"{triplets.title}: teacher",
                 missing,
@@ -77,7 +84,10 @@ def _teacher_pass(triplets: Triplets, stems: Sequence[str], cache: Path) -> dict
     from kd_lightning.data.teacher_pass import teacher_outputs  # loads torch: only where it runs
 
     lr_images = {stem: triplets.lr.path(stem) for stem in stems}
-    return teacher_outputs(triplets.network, lr_images, triplets.teacher_cache(cache))
+    folder = triplets.teacher_cache(cache)
+    # The processes of a torchrun share the pass, so none may keep the others out.
+    with nullcontext() if "TORCHELASTIC_RUN_ID" in os.environ else locked(folder):
+        return teacher_outputs(triplets.network, lr_images, folder)
 
 
 def _require_space(triplets: Triplets, stems: Sequence[str], cache: Path) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from kd_lightning.deploy.artifact import load_artifact
 from kd_lightning.distill import loggers
+from kd_lightning.distill.losses import HybridLoss
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
 from tests.runs import composed, tiny_run
@@ -176,6 +178,36 @@ def test_diverged_loss_stops_the_run_and_names_the_step(tmp_path: Path, photos: 
     with pytest.raises(UserError, match="the training loss is nan at step 1"):
         train(tiny_run(tmp_path, photos, "optimizer.lr=1e30"))
     assert not (tmp_path / "student.safetensors").exists()
+
+
+def test_diverging_loss_leaves_the_last_good_checkpoint(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hybrid, calls = HybridLoss.forward, iter(range(100))
+
+    def diverging(self: HybridLoss, sr: Tensor, target: Tensor) -> dict[str, Tensor]:
+        terms = hybrid(self, sr, target)
+        return terms if next(calls) < 10 else terms | {"hybrid": terms["hybrid"] * torch.nan}
+
+    monkeypatch.setattr(HybridLoss, "forward", diverging)  # called for hr and teacher: 5 steps
+    with pytest.raises(UserError, match="nan at step 5"):
+        train(tiny_run(tmp_path, photos, "callbacks.last.every_n_train_steps=1"))
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 5
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
+
+
+@pytest.mark.parametrize("scale", [1, 3, 4])
+def test_one_key_sets_the_scale_of_everything(tmp_path: Path, photos: Path, scale: int) -> None:
+    cfg = tiny_run(
+        tmp_path,
+        photos,
+        f"scale={scale}",
+        *("teacher=none", "loss.teacher_weight=0", "data.crop_size=36", "trainer.max_epochs=1"),
+    )
+    results = train(cfg)
+    assert set(results["valid"]) == {"n", "bicubic", "student"}
+    assert load_artifact(tmp_path / "student.safetensors")[1]["scale"] == scale
 
 
 def test_fp16_on_a_cpu_falls_back_to_fp32_and_says_so(
