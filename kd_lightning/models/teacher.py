@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,6 @@ from kd_lightning.models.tiling import tiled
 BUNDLED = Path(__file__).parents[1] / "weights"
 
 
-@dataclass
 class NetworkTeacher:
     """A network with weights, and how it is applied to whole images.
 
@@ -35,28 +33,35 @@ class NetworkTeacher:
     side, cross-faded over ``blend`` pixels.
     """
 
-    name: str
-    load: Callable[[Path, int], nn.Module]
-    scale: int
-    weights: str | Path | None = None
-    bundled: str | None = None
-    url: str | None = None
-    size: int | None = None
-    sha256: str | None = None
-    self_ensemble: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
-    tile: int = 256
-    halo: int = 24
-    blend: int = 8
-
-    def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "bf16"):
-            raise UserError(f"teacher.precision={self.precision}: must be fp32 or bf16")
-        if min(self.halo, self.blend) < 0 or self.tile < max(1, 2 * self.blend):
+    # No dataclass: Hydra would turn one that it passes on into a config.
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[Path, int], nn.Module],
+        scale: int,
+        weights: str | Path | None = None,
+        bundled: str | None = None,
+        url: str | None = None,
+        size: int | None = None,
+        sha256: str | None = None,
+        self_ensemble: bool = False,
+        precision: Literal["fp32", "bf16"] = "fp32",
+        tile: int = 256,
+        halo: int = 24,
+        blend: int = 8,
+    ) -> None:
+        if precision not in ("fp32", "bf16"):
+            raise UserError(f"teacher.precision={precision}: must be fp32 or bf16")
+        if min(halo, blend) < 0 or tile < max(1, 2 * blend):
             raise UserError(
-                f"teacher.tile={self.tile}, teacher.halo={self.halo}, teacher.blend={self.blend}: "
+                f"teacher.tile={tile}, teacher.halo={halo}, teacher.blend={blend}: "
                 "halo and blend must be at least 0, tile at least 1 and twice the blend"
             )
+        self.name, self.load, self.scale = name, load, scale
+        self.weights, self.bundled = weights, bundled
+        self.url, self.size, self.sha256 = url, size, sha256
+        self.self_ensemble, self.precision = self_ensemble, precision
+        self.tile, self.halo, self.blend = tile, halo, blend
 
     @property
     def key(self) -> str:

@@ -155,6 +155,12 @@ def test_every_teacher_config_is_a_teacher(path):
         assert made.name == path.stem and made.weights is None and made.scale == 2
 
 
+def test_hydra_hands_a_teacher_on_as_it_is(weights):
+    """It would turn a dataclass into a config, without its properties."""
+    made = hydra.utils.instantiate({"_target_": "builtins.dict"}, teacher=teacher(weights))
+    assert isinstance(made["teacher"], NetworkTeacher) and made["teacher"].key
+
+
 @pytest.mark.parametrize("name", ["swinir_light", "swinir_m", "basicsr_swinir", "spandrel"])
 def test_own_file_takes_the_place_of_the_download(name, weights):
     node = OmegaConf.load(CONF / f"{name}.yaml")
