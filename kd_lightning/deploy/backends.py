@@ -4,6 +4,7 @@ Each backend is a `Runner`: float32 in, float32 out, with the attributes of the 
 tiler and `super_resolve` read. All interpolate with kd_lightning.models.interpolate.
 """
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ def torch_runner(
     network: nn.Module, device: torch.device, precision: str
 ) -> Callable[[Tensor], Tensor]:
     """channels_last, with the convolutions in `precision`; additions of the input stay fp32."""
-    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = copy.deepcopy(network).to(device)  # the caller's stays as it is
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
     @torch.inference_mode()

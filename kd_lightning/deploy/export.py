@@ -181,6 +181,7 @@ def _save_openvino(model: Any, header: dict[str, Any], path: Path, half: bool) -
 def _quantized(model: Any, tiles: list[Tensor]) -> Any:
     try:
         import nncf
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     except ImportError:
         raise UserError("int8 export needs: pip install 'kd_lightning[int8]'") from None
     with warnings.catch_warnings():
@@ -190,7 +191,10 @@ def _quantized(model: Any, tiles: list[Tensor]) -> Any:
             nncf.Dataset([tile.numpy() for tile in tiles]),
             subset_size=len(tiles),
             preset=nncf.QuantizationPreset.MIXED,
-            fast_bias_correction=False,
+            # The default clips at the mean of the tiles' extremes, which darkens highlights.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            ),
         )
 
 

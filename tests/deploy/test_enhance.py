@@ -7,12 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from kd_lightning.deploy.backends import Runner, cpu_has_bf16, from_network, open_weights
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.errors import UserError
-from kd_lightning.models.interpolate import upscale
+from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.students import StudentCNN, StudentFast
 
 CPU = torch.device("cpu")
@@ -24,6 +23,13 @@ def whole(runner: Runner, pixels: np.ndarray, scale: int, tile: int | None = Non
 
 def noise(*shape: int, dtype: type = np.uint8, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype)
+
+
+def interpolated(pixels: np.ndarray, scale: int) -> np.ndarray:
+    """The project's interpolation of the whole image, to the nearest of 256 levels."""
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    out = (upscale(image, scale).clamp(0, 1) * 255).round().byte()
+    return out[0].permute(1, 2, 0).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +45,19 @@ def nothing() -> Runner:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(8, 40), st.sampled_from([1, 2, 3, 4]))
-def test_interpolation_is_the_projects_bit_for_bit_in_any_tiles(
+def test_interpolation_is_the_projects_in_any_tiles(
     nothing: Runner, height: int, width: int, tile: int, scale: int
 ) -> None:
     pixels = noise(height, width, 3)
-    expected = upscale(torch.from_numpy(pixels).permute(2, 0, 1)[None], scale)
-    out = whole(nothing, pixels, scale, tile)
-    assert np.array_equal(out, expected[0].permute(1, 2, 0))
-    pillow = Image.fromarray(pixels).resize((width * scale, height * scale), Image.BICUBIC)
-    assert np.abs(out - np.asarray(pillow).astype(int)).max() <= 2  # on noise; photos: equal
+    apart = whole(nothing, pixels, scale, tile) - interpolated(pixels, scale).astype(int)
+    assert np.abs(apart).max() <= 1  # where an exact half is rounded
+    assert np.count_nonzero(apart) <= 1e-2 * apart.size + 1
 
 
 def test_the_network_gets_the_interpolated_image(runner: Runner, fast: StudentFast) -> None:
     pixels = noise(15, 22, 3)
-    x = upscale(torch.from_numpy(pixels).permute(2, 0, 1)[None], 2).float() / 255
-    expected = (fast(x).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy()
+    lr = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    expected = (super_resolve(fast, lr).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy()
     assert np.abs(whole(runner, pixels, 2).astype(int) - expected).max() <= 1
     assert np.mean(whole(runner, pixels, 2) != expected) < 1e-3
 
@@ -69,15 +73,14 @@ def test_tiles_leave_no_trace(runner: Runner, scale: int, dtype: type) -> None:
 def test_alpha_is_interpolated_and_colour_does_not_depend_on_it(runner: Runner) -> None:
     rgb, alpha = noise(20, 30, 3), noise(20, 30, 1, seed=1)
     both = whole(runner, np.concatenate((rgb, alpha), axis=2), 2)
-    expected = upscale(torch.from_numpy(alpha[..., 0])[None, None], 2)
-    assert np.array_equal(both[..., 3], expected[0, 0])
+    assert np.array_equal(both[..., 3:], interpolated(alpha, 2))
     assert np.array_equal(both[..., :3], whole(runner, rgb, 2))
 
 
 def test_grey_stays_grey(nothing: Runner) -> None:
     grey = noise(20, 30, 1)
-    expected = upscale(torch.from_numpy(grey[..., 0])[None, None], 2)
-    assert np.array_equal(whole(nothing, grey, 2)[..., 0], expected[0, 0])
+    apart = whole(nothing, grey, 2) - interpolated(grey, 2).astype(int)
+    assert np.abs(apart).max() <= 1
 
 
 def test_sixteen_bits_are_not_cut_to_eight(nothing: Runner) -> None:
