@@ -16,13 +16,19 @@ def check(data: TripletDataModule) -> None:
     for path in bad:
         print(path)
     if bad:
-        raise UserError(f"the {len(bad)} files above were damaged or missing and are dropped; run "
-                        "the same command without check=true to make them again")
+        raise UserError(
+            f"the {len(bad)} files above were damaged or missing and are dropped; run "
+            "the same command without check=true to make them again"
+        )
     print("every stored file is as it was written")
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="prepare")
-def main(cfg: DictConfig) -> None:
+def prepare(cfg: DictConfig) -> None:
+    """Prepare, or only check, what the composed configuration would train on.
+
+    Raises:
+        UserError: data that is missing or cannot be used; damaged files (with check=true).
+    """
     check_keys(cfg)
     data: TripletDataModule = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
     if cfg.check:
@@ -31,6 +37,11 @@ def main(cfg: DictConfig) -> None:
     data.fetch()
     data.prepare_data()
     print(f"prepared: everything is in {data.cache / 'store'}")
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="prepare")
+def main(cfg: DictConfig) -> None:
+    prepare(cfg)
 
 
 if __name__ == "__main__":

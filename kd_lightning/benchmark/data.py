@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--hr", type=Path, required=True, help="folder <x>_HR, with <x>_teacher beside it")
     add("--section", action="append", choices=SECTIONS, help="only this (again: and this) part")
     add("--seconds", type=float, default=5.0, help="of each measurement")
+    add("--scratch", type=Path, help="folder to keep what is prepared in, for the next run")
     add("-o", "--output", type=Path, default=Path("experiments/benchmark/data"))
     options = parser.parse_args(arguments)
     file = options.output / "data.json"
     results: Row = json.loads(file.read_text()) if file.exists() else {}
     try:
-        with tempfile.TemporaryDirectory(prefix="kd_benchmark_") as scratch:
+        with tempfile.TemporaryDirectory(prefix="kd_benchmark_") as temporary:
+            scratch = options.scratch or Path(temporary)
             for section in options.section or SECTIONS:
                 measure = globals()[section]
-                rows = measure(options.hr, Path(scratch), options.seconds)
+                rows = measure(options.hr, scratch, options.seconds)
                 results[section] = {"machine": machine.describe(), "rows": rows}
                 print(json.dumps(rows, indent=1))
                 options.output.mkdir(parents=True, exist_ok=True)
@@ -93,9 +96,10 @@ def serve(hr: Path, scratch: Path, seconds: float) -> list[Row]:
     torch.set_num_threads(1)
     data = triplets_of(hr, scratch)
     items = items_of(data)
-    subs = write_sub_images(items, scratch, SCALE)
-    write_basicsr_lmdb(scratch)
-    os.sync()
+    if not (scratch / "LR.lmdb").exists():
+        write_sub_images(items, scratch, SCALE)
+        write_basicsr_lmdb(scratch)
+    subs = len(list((scratch / "HR").iterdir()))
     rows: list[Row] = []
 
     def finished(batch: dict[str, Any]) -> None:
@@ -113,13 +117,20 @@ def serve(hr: Path, scratch: Path, seconds: float) -> list[Row]:
             row = {"name": f"basicsr {backend}, {workers} workers", "rate": rate(loader, seconds)}
             rows.append({**row, "sub_images": subs})
     data.num_workers = 0
-    forget(scratch)
-    rows.append({"name": "cold: ours", "rate": rate(data.train_dataloader(), samples=480)})
+    alone: dict[str, Callable[[], Iterable[Any]]] = {"ours": data.train_dataloader}
     for backend in ("disk", "lmdb"):
+        alone[f"basicsr {backend}"] = partial(pairs_alone, scratch, backend)
+    for name, loader_of in alone.items():
         forget(scratch)
-        loader = pair_loader(basicsr_pairs(scratch, backend, CROP, SCALE), BATCH, 0)
-        rows.append({"name": f"cold: basicsr {backend}", "rate": rate(loader, samples=480)})
+        rows.append({"name": f"cold: {name}", "rate": rate(loader_of(), samples=480)})
+        spent = time.process_time()
+        rate(loader_of(), samples=480)
+        rows.append({"name": f"CPU: {name}", "ms": 1000 * (time.process_time() - spent) / 480})
     return rows
+
+
+def pairs_alone(scratch: Path, backend: str) -> Iterable[Any]:
+    return pair_loader(basicsr_pairs(scratch, backend, CROP, SCALE), BATCH, 0)
 
 
 def formats(hr: Path, scratch: Path, seconds: float) -> list[Row]:
@@ -138,9 +149,9 @@ def formats(hr: Path, scratch: Path, seconds: float) -> list[Row]:
 def prepare(hr: Path, scratch: Path, seconds: float) -> list[Row]:
     """Megapixels (HR) per second of a whole preparation, and what decoding costs in it."""
     threads = os.cpu_count() or 1
-    forgotten = scratch / "fresh"
+    fresh = Path(tempfile.mkdtemp(dir=scratch))
     wall, cpu = time.perf_counter(), time.process_time()
-    data = triplets_of(hr, forgotten, prepare_workers=threads)
+    data = triplets_of(hr, fresh, prepare_workers=threads)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     triplets = data._train[0].triplets
     outputs = triplets.teacher_files or {}

@@ -34,18 +34,21 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _serve(rows: list[dict[str, Any]]) -> str:
-    rates = {row["name"]: row["rate"] for row in rows}
+    rates = {row["name"]: row["rate"] for row in rows if "rate" in row}
+    cpu = {row["name"][5:]: row["ms"] for row in rows if "ms" in row}
     subs = next(row["sub_images"] for row in rows if "sub_images" in row)
     lines = [[name, f"{rate:,.0f}"] for name, rate in rates.items()]
     ours = max(rates["ours, 1 workers"], rates["ours, 2 workers"])
     finished = max(rate for name, rate in rates.items() if "finished" in name)
     text = []
+    costs = ", ".join(f"{name} {ms:.2f} ms" for name, ms in cpu.items())
     for backend in ("disk", "lmdb"):
         peer = max(rate for name, rate in rates.items() if name.startswith(f"basicsr {backend}"))
         cold = rates["cold: ours"] / rates[f"cold: basicsr {backend}"]
         text.append(
             f"- against basicsr's {backend}: {ours / peer:.0f} times as many samples, "
-            f"{finished / peer:.0f} times where the CPU also finishes them, {cold:.0f} times cold"
+            f"{finished / peer:.0f} times where the CPU also finishes them, {cold:.0f} times cold, "
+            f"{cpu[f'basicsr {backend}'] / cpu['ours']:.0f} times by CPU time"
         )
     return f"""## Samples per second
 
@@ -56,6 +59,9 @@ device. "Cold": the first 480 samples in one process after the page cache was dr
 machine's host may still hold the blocks).
 
 {_table(["reader", "samples/s"], lines)}
+
+CPU time of one sample in one process, warm, which other work on the machine changes little:
+{costs}.
 
 {chr(10).join(text)}
 """

@@ -1,0 +1,64 @@
+"""`prepare.py` and the data configurations."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+from small_data import picture
+
+from kd_lightning.cli import check_keys
+from kd_lightning.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+DATA_SETS = sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def prepare_py() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("prepare_py", ROOT / "prepare.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def configuration(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("prepare", overrides=["teacher=none", *overrides])
+
+
+@pytest.mark.parametrize("name", [name for name in DATA_SETS if name != "base"])
+def test_every_data_configuration_has_only_known_keys(name: str) -> None:
+    cfg = configuration(f"data={name}", "data.root=some/folder")
+    check_keys(cfg)
+    assert "test" in cfg.data and "train" in cfg.data
+
+
+def test_prepare_then_check_then_repair(
+    prepare_py: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(4):
+        path = tmp_path / "photos" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture(40, 40, number)).save(path)
+    settings = ["data=folder", f"data.root={tmp_path / 'photos'}", "data.split=0.3"]
+    settings.append(f"data.cache_dir={tmp_path / 'cache'}")
+
+    prepare_py.prepare(configuration(*settings))
+    prepare_py.prepare(configuration(*settings, "check=true"))
+    assert "every stored file is as it was written" in capsys.readouterr().out
+
+    damaged = sorted((tmp_path / "cache" / "store").rglob("*.npy"))[0]
+    data = bytearray(damaged.read_bytes())
+    data[-1] ^= 1
+    damaged.write_bytes(data)
+    with pytest.raises(UserError, match="run the same command without check=true"):
+        prepare_py.prepare(configuration(*settings, "check=true"))
+    assert str(damaged) in capsys.readouterr().out.replace("\n", "")
+
+    prepare_py.prepare(configuration(*settings))
+    prepare_py.prepare(configuration(*settings, "check=true"))
