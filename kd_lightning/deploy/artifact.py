@@ -12,18 +12,19 @@ from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 import kd_lightning
 from kd_lightning.errors import UserError
 from kd_lightning.models import students, swinir
+from kd_lightning.models.network import Network
 
 FORMAT = "kd_lightning/1"
 
 
 def save_artifact(
     path: str | Path,
-    network: nn.Module,
+    network: Network,
     arguments: Mapping[str, Any],
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -50,8 +51,8 @@ def save_artifact(
         "version": kd_lightning.__version__,
         "architecture": architecture,
         "arguments": dict(arguments),
-        "scale": int(twin.scale),
-        "takes_lr": bool(twin.takes_lr),
+        "scale": twin.scale,
+        "takes_lr": twin.takes_lr,
     }
     content = safetensors.torch.save(
         {name: tensor.contiguous() for name, tensor in tensors.items()},
@@ -67,7 +68,7 @@ def save_artifact(
     return path
 
 
-def load_artifact(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_artifact(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """The network (float32, CPU, eval, frozen) and the metadata that `save_artifact` wrote.
 
     Raises:
@@ -97,10 +98,10 @@ def load_artifact(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     return network.eval().requires_grad_(False), metadata
 
 
-def _build(path: Path, architecture: str, arguments: Mapping[str, Any]) -> Any:
+def _build(path: Path, architecture: str, arguments: Mapping[str, Any]) -> Network:
     for module in (students, swinir):
         candidate = getattr(module, architecture, None)
-        if isinstance(candidate, type) and issubclass(candidate, nn.Module):
+        if isinstance(candidate, type) and issubclass(candidate, Network):
             break
     else:
         raise UserError(
@@ -113,7 +114,7 @@ def _build(path: Path, architecture: str, arguments: Mapping[str, Any]) -> Any:
         raise UserError(f"{path}: arguments do not fit {architecture}: {error}") from None
 
 
-def _load(path: Path, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def _load(path: Path, network: Network, tensors: Mapping[str, Tensor]) -> None:
     try:
         network.load_state_dict(dict(tensors), strict=True)
     except RuntimeError as error:

@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_lightning.deploy.artifact import load_artifact
 from kd_lightning.errors import UserError
+from kd_lightning.models.network import Network
 
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 # Largest difference from the float32 torch network, in units of [0, 1], that a backend may show.
 TOLERANCE = {"fp32": 1e-5, "fp16": 4e-3, "bf16": 1.5e-2}
-
-WHOLE_IMAGE_RADIUS = 32  # halo, in pixels, for networks without a finite receptive field
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def open_weights(
 
 
 def from_network(
-    network: nn.Module, backend: BackendName, device: torch.device, precision: Precision
+    network: Network, backend: BackendName, device: torch.device, precision: Precision
 ) -> Runner:
     """A runner for a network in memory; no argument may be "auto"."""
     facts = traits(network)
@@ -97,19 +96,18 @@ def from_network(
     return Runner(run, name, device, **facts)
 
 
-def traits(network: nn.Module) -> dict[str, Any]:
-    """What a tiler must know of a network. One without a radius, such as SwinIR, sees far; it
-    gets a generous halo, and tiles on multiples of its window."""
+def traits(network: Network) -> dict[str, Any]:
+    """What a tiler and `super_resolve` must know of a network, as JSON can hold it."""
     return {
-        "scale": int(network.scale),  # type: ignore[arg-type]
-        "takes_lr": bool(network.takes_lr),
-        "radius": int(getattr(network, "radius", WHOLE_IMAGE_RADIUS)),
-        "stride": int(getattr(network, "stride", getattr(network, "window_size", 1))),
+        "scale": network.scale,
+        "takes_lr": network.takes_lr,
+        "radius": network.radius,
+        "stride": network.stride,
     }
 
 
 def torch_runner(
-    network: nn.Module, device: torch.device, precision: str
+    network: Network, device: torch.device, precision: str
 ) -> Callable[[Tensor], Tensor]:
     """channels_last, with the convolutions in `precision`; additions of the input stay fp32."""
     network = copy.deepcopy(network).to(device)  # the caller's stays as it is

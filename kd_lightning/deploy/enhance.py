@@ -62,16 +62,17 @@ def default_tile(radius: int) -> int:
 def _restore(runner: Runner, part: Tensor, scale: int) -> Tensor:
     """(1,C,h,w) uint8 or uint16 to (1,C,h*scale,w*scale) of that dtype. The interpolated image
     stays in float, as in training and test: rounding it to 8 bits costs 0.03 dB on Set5."""
+    part = part.to(runner.device)  # integers travel to a GPU and back, a quarter of the bytes
     colours = part.shape[1] - (part.shape[1] % 2 == 0)
     levels = torch.iinfo(part.dtype).max
     colour = part[:, :colours].contiguous().float() / levels
     if not runner.takes_lr:
         colour = upscale(colour, scale).clamp_(0, 1)
-    sr = runner(colour.to(runner.device).expand(-1, 3, -1, -1))
+    sr = runner(colour.expand(-1, 3, -1, -1))
     if colours == 1:
         sr = (sr * sr.new_tensor(LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
-    out = sr.mul(levels).round_().clamp_(0, levels).to(part.dtype).cpu()
+    out = sr.mul(levels).round_().clamp_(0, levels).to(part.dtype)
     if colours == part.shape[1]:
-        return out
+        return out.cpu()
     alpha = upscale(part[:, colours:].float(), scale).clamp_(0, levels).round_()
-    return torch.cat((out, alpha.to(part.dtype)), dim=1)
+    return torch.cat((out, alpha.to(part.dtype)), dim=1).cpu()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_lightning import quality
 from kd_lightning.deploy.artifact import load_artifact, save_artifact
@@ -23,6 +23,7 @@ from kd_lightning.deploy.suffixes import READABLE
 from kd_lightning.errors import UserError
 from kd_lightning.models import students, swinir
 from kd_lightning.models.interpolate import downscale, upscale
+from kd_lightning.models.network import Network
 
 SIZES = ((64, 64), (96, 160), (61, 43))  # height, width of the check; the last is odd
 CALIBRATION_TILE = 128  # pixels of the network's input
@@ -30,7 +31,7 @@ CALIBRATION_TILES = 256
 INT8_PSNR = 38.0  # dB between the int8 and the float32 output on calibration tiles
 
 
-def load_any(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_any(path: Path) -> tuple[Network, dict[str, Any]]:
     """The network of an artifact, or of a Lightning checkpoint of `train.py`, and its metadata.
 
     Raises:
@@ -103,7 +104,7 @@ def export(
 
 
 @torch.inference_mode()
-def compare(network: nn.Module, run: Any, tolerance: float, name: Path) -> dict[str, float]:
+def compare(network: Network, run: Any, tolerance: float, name: Path) -> dict[str, float]:
     """Largest difference of `run` from the network over SIZES; UserError above `tolerance`."""
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
@@ -119,14 +120,14 @@ def compare(network: nn.Module, run: Any, tolerance: float, name: Path) -> dict[
 
 
 @torch.inference_mode()
-def calibration_tiles(folder: Path | None, network: nn.Module) -> list[Tensor]:
+def calibration_tiles(folder: Path | None, network: Network) -> list[Tensor]:
     """The network's inputs (1,3,CALIBRATION_TILE,CALIBRATION_TILE) float32, cut from the pictures
     of `folder` as training cuts them: shrunk and, unless `takes_lr`, interpolated back."""
     files = sorted(p for p in (folder or Path()).glob("*") if p.suffix.lower() in READABLE)
     if folder is None or not files:
         raise UserError(f"int8 needs real pictures: --calibration FOLDER (now {folder})")
     generator = np.random.default_rng(0)
-    scale = int(network.scale)  # type: ignore[arg-type]
+    scale = network.scale
     tiles: list[Tensor] = []
     each = -(-CALIBRATION_TILES // len(files))
     for file in files:
@@ -200,7 +201,7 @@ def _quantized(model: Any, tiles: list[Tensor]) -> Any:
 
 @torch.inference_mode()
 def _compare_int8(
-    network: nn.Module, path: Path, tiles: list[Tensor], name: Path
+    network: Network, path: Path, tiles: list[Tensor], name: Path
 ) -> dict[str, float]:
     run = openvino_runner(path, "fp32")
     scores = [float(quality.psnr(network(tile), run(tile))) for tile in tiles[:32]]

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kd_lightning.models.network import Network
+
 OPSET = 18
 PIL_CUBIC = -0.5  # the coefficient a of Pillow's bicubic kernel
 
@@ -20,11 +22,11 @@ class _AnySize(nn.Module):
     """Pads to the network's stride by replication inside the graph, as students do outside it:
     a traced graph has no branches, so the padding must be part of it."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.stride = int(getattr(network, "stride", 1))
-        self.factor = int(network.scale) if network.takes_lr else 1  # type: ignore[arg-type]
+        self.stride = network.stride
+        self.factor = network.scale if network.takes_lr else 1
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 1:
@@ -35,14 +37,14 @@ class _AnySize(nn.Module):
         return sr[..., : height * self.factor, : width * self.factor]
 
 
-def to_onnx(network: nn.Module) -> bytes:
+def to_onnx(network: Network) -> bytes:
     """Serialised ONNX model: "input" (B,3,H,W) float32 to "output", as the network computes it."""
     example = torch.zeros(1, 3, 64, 64)
     axes = {name: {0: "batch", 2: "height", 3: "width"} for name in ("input", "output")}
     buffer = io.BytesIO()
     torch.onnx.register_custom_op_symbolic(
         "aten::_upsample_bicubic2d_aa",
-        _bicubic_as_deconvolution(int(network.scale)),  # type: ignore[arg-type]
+        _bicubic_as_deconvolution(network.scale),
         OPSET,
     )
     with warnings.catch_warnings():
