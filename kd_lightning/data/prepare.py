@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kd_lightning.data.degradation import crop_to_multiple, degrade, multiple, resize
 from kd_lightning.data.disk import gigabytes, require_space
 from kd_lightning.data.images import Pixels, decode_rgb, pixel_count, unwritable
-from kd_lightning.data.store import Source
+from kd_lightning.data.store import Origin
 from kd_lightning.data.triplets import Recipe, Triplets
 from kd_lightning.errors import UserError
 
@@ -102,14 +102,14 @@ def _require_space(triplets: Triplets, stems: Sequence[str], cache: Path) -> Non
 
 def _store_pair(triplets: Triplets, stem: str) -> None:
     path, recipe = triplets.files[stem], triplets.recipe
-    source, data = Source.read(path)
+    source, data = Origin.read(path)
     hr = crop_to_multiple(decode_rgb(data, path), multiple(recipe.scale) * recipe.downscale)
     hr = resize(hr, hr.shape[0] // recipe.downscale, hr.shape[1] // recipe.downscale)
     if triplets.lr_files is None:
         lr, lr_source = degrade(hr, recipe.scale, recipe.degradation), source
     else:
         lr_path = triplets.lr_files[stem]
-        lr_source, data = Source.read(lr_path)
+        lr_source, data = Origin.read(lr_path)
         height, width = hr.shape[0] // recipe.scale, hr.shape[1] // recipe.scale
         lr = _fit(decode_rgb(data, lr_path), height, width, lr_path, recipe)
     triplets.hr.put(stem, hr, source)
@@ -119,7 +119,7 @@ def _store_pair(triplets: Triplets, stem: str) -> None:
 def _store_output(triplets: Triplets, stem: str, path: Path) -> None:
     assert triplets.teacher is not None
     recipe = triplets.recipe
-    source, data = Source.read(path)
+    source, data = Origin.read(path)
     try:
         output = decode_rgb(data, path)
     except UserError:

@@ -38,6 +38,8 @@ LR_HASH = "lr_sha256"  # the PNG text chunk that names the LR file's content
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 ABANDONED = 3600.0  # seconds after which a temporary file belongs to nobody
 
+_group_is_ours = False  # a process group that a pass has set up serves the later passes too
+
 
 def teacher_outputs(
     teacher: NetworkTeacher,
@@ -61,18 +63,19 @@ def teacher_outputs(
     cache = folder / teacher.key
     tasks = [Task(stem, lr, _sha256(lr), cache / f"{stem}.png") for stem, lr in lr_images.items()]
     outputs = {task.stem: task.output for task in tasks}
-    if all(task.done() for task in tasks):
+    pending = _agreed(sum(not task.done() for task in tasks))
+    if pending == 0:
         return outputs
     _write_manifest(cache, teacher, folder.name)
     _remove_abandoned(cache)
-    owns_processes = not _in_process_group()
-    (trainer or _default_trainer()).predict(
-        TeacherPass(teacher, sum(not task.done() for task in tasks)),
-        DataLoader(Tasks(tasks), batch_size=None),
+    trainer = trainer or _default_trainer()
+    # Lightning wants an image for each process; two may work on the same one.
+    shares = tasks * -(-trainer.world_size // len(tasks))
+    trainer.predict(
+        TeacherPass(teacher, pending),
+        DataLoader(Tasks(shares), batch_size=None),
         return_predictions=False,
     )
-    if owns_processes and _in_process_group():
-        torch.distributed.destroy_process_group()
     if missing := [task for task in tasks if not task.done()]:
         raise UserError(
             f"{missing[0].output}: the teacher pass did not write it; run the same command again, "
@@ -177,13 +180,16 @@ class TeacherPass(LightningModule):
 
 
 def _default_trainer() -> Trainer:
-    """All processes of a torchrun, unless one of them runs this alone, inside a group's work."""
-    many = "TORCHELASTIC_RUN_ID" in os.environ and not _in_process_group()
+    """All processes of a torchrun; but one device where a training's process group is up already,
+    because there the first process prepares the data alone."""
+    global _group_is_ours
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        _group_is_ours = "TORCHELASTIC_RUN_ID" in os.environ
     return Trainer(
         accelerator="auto",
-        devices=int(os.environ["LOCAL_WORLD_SIZE"]) if many else 1,
-        num_nodes=int(os.environ["GROUP_WORLD_SIZE"]) if many else 1,
-        strategy="ddp" if many else "auto",
+        devices=int(os.environ["LOCAL_WORLD_SIZE"]) if _group_is_ours else 1,
+        num_nodes=int(os.environ["GROUP_WORLD_SIZE"]) if _group_is_ours else 1,
+        strategy="ddp" if _group_is_ours else "auto",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -191,8 +197,14 @@ def _default_trainer() -> Trainer:
     )
 
 
-def _in_process_group() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
+def _agreed(pending: int) -> int:
+    """The most that any process of the pass has found: a late one may see the work of others, and
+    must not leave them waiting for it."""
+    if not _group_is_ours:
+        return pending
+    counts = [0] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(counts, pending)
+    return max(counts)
 
 
 def _read_lr(path: Path) -> Tensor:

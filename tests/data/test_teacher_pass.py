@@ -182,8 +182,9 @@ def slow(self, network, image):
 NetworkTeacher.enhance = slow
 teacher = NetworkTeacher(name="tiny", load=load_swinir, scale=2, weights=weights)
 lr_images = {path.stem: path for path in sorted(lr.iterdir()) if path.is_file()}
-for folder in (cache, cache.with_name("second")):
-    outputs = teacher_outputs(teacher, lr_images, folder)
+alone = dict(list(lr_images.items())[:1])  # fewer images than processes
+for folder, images in (cache, lr_images), (cache.with_name("second"), alone):
+    outputs = teacher_outputs(teacher, images, folder)
     assert all(path.is_file() for path in outputs.values())
 """
 
@@ -227,10 +228,11 @@ def test_two_processes_share_the_work(weights, lr_images, tmp_path):
     process = run(tmp_path, weights, pause=0, launcher=torchrun)
     log, _ = process.communicate(timeout=120)
     assert process.returncode == 0, log
-    assert log.count("image by rank 0") == log.count("image by rank 1") == 4  # of 2 folders x 4
+    assert min(log.count("image by rank 0"), log.count("image by rank 1")) >= 2
+    assert log.count("image by rank") in (5, 6)  # the lonely image may be computed by both
     flat = {stem: path for stem, path in lr_images.items() if "/" not in stem}
     single = teacher_outputs(teacher(weights), flat, tmp_path / "single")
-    for folder in ("cache", "second"):
-        for stem, path in single.items():
+    for folder, stems in ("cache", list(flat)), ("second", list(flat)[:1]):
+        for stem in stems:
             twin = tmp_path / folder / teacher(weights).key / f"{stem}.png"
-            assert twin.read_bytes() == path.read_bytes()
+            assert twin.read_bytes() == single[stem].read_bytes()
