@@ -7,7 +7,7 @@ import numpy as np
 
 from kd_lightning.data.images import read_rgb
 from kd_lightning.data.prepare import in_parallel, locked
-from kd_lightning.data.store import Shelf, Source
+from kd_lightning.data.store import Origin, Shelf
 from kd_lightning.data.triplets import Triplets
 from kd_lightning.errors import UserError
 
@@ -73,4 +73,4 @@ def _source_changed(triplets: Triplets, shelf: Shelf, stem: str) -> bool:
     if shelf is triplets.teacher and triplets.teacher_files is None:
         lr_is_there = stem in triplets.lr.entries  # else it is made anew, most likely the same
         return lr_is_there and triplets.lr_identity(stem) != shelf.entries[stem].source
-    return Source.read(triplets.sources(shelf)[stem])[0] != shelf.entries[stem].source
+    return Origin.read(triplets.sources(shelf)[stem])[0] != shelf.entries[stem].source

@@ -27,8 +27,8 @@ def fetch_automatic(missing: Path, root: Path | None, source: Source | None, cac
     Raises:
         UserError: it is not; says how to get the folder.
     """
-    if source is None or root is None:
-        remedy = "set data.root=... to the folder that holds the images"
+    if source is None or root is None or root not in missing.parents:
+        remedy = "set data.root=... (or data.test.<name>=...) to the folder that holds the images"
         raise UserError(f"{missing}: no such folder; {remedy}")
     if not source.automatic:
         raise UserError(f"{missing}: no such folder; {source.remedy(root)}")

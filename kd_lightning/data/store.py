@@ -23,7 +23,7 @@ JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """The file that an array was made from, as it was then."""
 
     name: str
@@ -58,7 +58,7 @@ class Entry:
 
     shape: tuple[int, int, int]
     sha256: str
-    source: Source
+    source: Origin
 
 
 class StoredArray(NamedTuple):
@@ -89,12 +89,12 @@ class Shelf:
     def path(self, stem: str) -> Path:
         return self.folder / f"{stem}.npy"
 
-    def has(self, stem: str, source: "Path | Source") -> bool:
+    def has(self, stem: str, source: "Path | Origin") -> bool:
         """Whether the array of `stem` is there, whole, and made from `source` as it is now."""
         entry = self.entries.get(stem)
         if entry is None:
             return False
-        if not (entry.source == source if isinstance(source, Source) else entry.source.is_(source)):
+        if not (entry.source == source if isinstance(source, Origin) else entry.source.is_(source)):
             return False
         try:
             size = self.path(stem).stat().st_size
@@ -102,7 +102,7 @@ class Shelf:
             return False
         return size == len(_header(entry.shape)) + int(np.prod(entry.shape))
 
-    def put(self, stem: str, array: Pixels, source: Source) -> None:
+    def put(self, stem: str, array: Pixels, source: Origin) -> None:
         """Store `array` under `stem`. Raises UserError where the disk is full or read-only."""
         array = np.ascontiguousarray(array)
         height, width, channels = array.shape
@@ -178,7 +178,7 @@ class Shelf:
 
 def _entry(record: dict[str, Any]) -> Entry:
     height, width, channels = record["shape"]
-    return Entry((height, width, channels), record["sha256"], Source(**record["source"]))
+    return Entry((height, width, channels), record["sha256"], Origin(**record["source"]))
 
 
 def _header(shape: tuple[int, ...]) -> bytes:

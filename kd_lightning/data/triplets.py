@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kd_lightning.data.pairing import list_images, pair, sibling
-from kd_lightning.data.store import Shelf, Source, folder_id
+from kd_lightning.data.store import Origin, Shelf, folder_id
 from kd_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -72,9 +72,9 @@ class Triplets:
         """Where the PNGs of a teacher that runs are kept, in a folder for each teacher key."""
         return cache / "teacher" / folder_id(self.folder) / self.lr.folder.name
 
-    def lr_identity(self, stem: str) -> Source:
+    def lr_identity(self, stem: str) -> Origin:
         """The source of a teacher output that is computed here: the LR array."""
-        return Source(f"{stem}.npy", 0, 0, self.lr.entries[stem].sha256)
+        return Origin(f"{stem}.npy", 0, 0, self.lr.entries[stem].sha256)
 
 
 def open_triplets(

@@ -205,10 +205,10 @@ def test_changed_settings_never_mix_with_an_old_store(make_data: Make) -> None:
 
 
 def test_a_store_of_other_settings_under_the_same_name_is_not_trusted(tmp_path: Path) -> None:
-    from kd_lightning.data.store import Source
+    from kd_lightning.data.store import Origin
 
     shelf = Shelf(tmp_path, {"scale": 2})
-    shelf.put("a", picture(9, 9, 1), Source("a.png", 1, 1, "0"))
+    shelf.put("a", picture(9, 9, 1), Origin("a.png", 1, 1, "0"))
     shelf.seal()
     assert set(Shelf(tmp_path, {"scale": 2}).entries) == {"a"}
     assert Shelf(tmp_path, {"scale": 3}).entries == {}
