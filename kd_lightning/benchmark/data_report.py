@@ -25,7 +25,9 @@ def markdown(results: dict[str, Any]) -> str:
 
 def _machine(host: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in host["versions"].items())
-    return f"({host['processor']}, {host['threads']} cores, load {host['load_before']}; {versions})"
+    busy = "The machine was not idle: rates are noisy, CPU times less so. "
+    note = busy if host["load_before"] > 1 else ""
+    return f"{note}({host['processor']}, {host['threads']} cores, load {host['load_before']}; {versions})"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
