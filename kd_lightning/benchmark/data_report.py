@@ -27,7 +27,8 @@ def _machine(host: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in host["versions"].items())
     busy = "The machine was not idle: rates are noisy, CPU times less so. "
     note = busy if host["load_before"] > 1 else ""
-    return f"{note}({host['processor']}, {host['threads']} cores, load {host['load_before']}; {versions})"
+    load = host["load_before"]
+    return f"{note}({host['processor']}, {host['threads']} cores, load {load}; {versions})"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
