@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     students = pairs(options.student, "--student") or shipped("student*.safetensors")
     sets = pairs(options.set, "--set") or default_sets(Path("../shared/data"))
-    teacher = options.teacher or next(iter(shipped("teacher*.safetensors").values()), None)
+    teacher = options.teacher or next(iter(shipped("swinir*.safetensors").values()), None)
     facts = machine.describe()
     facts["matrix_peaks"] = machine.matrix_peaks()
     runners = open_students(students)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kd_lightning.models.network import Network
 from kd_lightning.models.swin import SwinGroup, Windows, deal_windows
 
 DERIVED_BUFFERS = ("attn_mask", "relative_position_index")
@@ -90,7 +91,7 @@ def pixel_shuffles(scale: int, features: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class SwinIR(nn.Module):
+class SwinIR(Network):
     """Image restoration by shifted-window attention.
 
     The arguments are the official ones, without those that no released model uses (dropout,
