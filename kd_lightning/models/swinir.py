@@ -101,8 +101,8 @@ class SwinIR(Network):
     ``upsampler``: 'pixelshuffle' (classical), 'pixelshuffledirect' (lightweight), 'nearest+conv'
     (real-world; scale 2 or 4), '' (same size: denoising, JPEG artefacts; scale 1).
 
-    Under autocast the residuals and the last convolutions keep the precision of the input: rounded
-    to bf16, the output itself would lose 0.02 dB.
+    Under autocast the residuals and the last convolutions keep the precision of the input: an
+    output rounded to bf16 would be off by up to half of an 8-bit level.
 
     ``forward``: float (B, in_chans, h, w) in [0, 1], any h, w >= 1 -> (B, in_chans, h*scale,
     w*scale), not clamped. The input is mirrored up to a multiple of the window, as the official

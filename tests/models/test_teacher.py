@@ -127,7 +127,7 @@ def test_self_ensemble_averages_all_eight_views():
 
 
 def test_tiled_output_has_no_visible_seams(weights):
-    """An untrained network; trained ones are measured in experiments/benchmark/teacher."""
+    """On an untrained network; `benchmark.teacher tiles` measures a trained one."""
     whole, parts = teacher(weights), teacher(weights, tile=24, halo=16, blend=8)
     lr = torch.randint(0, 256, (3, 70, 52), dtype=torch.uint8)
     difference = parts.enhance(whole.network(), lr).int() - whole.enhance(whole.network(), lr).int()
