@@ -101,7 +101,9 @@ def lmdb_reader(items: list[StoredImage], folder: Path) -> Iterator[Reader]:
         with environment.begin(buffers=True) as reading:
 
             def read(number: int) -> Pixels:
-                data = np.frombuffer(reading.get(str(number).encode()), np.uint8)
+                stored = reading.get(str(number).encode())
+                assert stored is not None  # written above
+                data = np.frombuffer(stored, np.uint8)
                 return data.reshape(items[number].hr.shape)
 
             yield read
