@@ -101,10 +101,11 @@ def _blur_rows(x: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=256)
 def _band(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(length+10, length) matrix whose columns hold the shifted, normalised 1-D Gaussian."""
-    offset = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
-    kernel = torch.exp(-(offset**2) / (2 * SIGMA**2))
-    kernel = kernel / kernel.sum()
-    rows = torch.arange(length)[:, None]
-    band = torch.zeros(length, length + WINDOW - 1, dtype=torch.float64)
-    band.scatter_(1, rows + torch.arange(WINDOW), kernel.expand(length, -1))
-    return band.T.contiguous().to(device, dtype)
+    with torch.inference_mode(False):  # what validation caches, training differentiates through
+        offset = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+        kernel = torch.exp(-(offset**2) / (2 * SIGMA**2))
+        kernel = kernel / kernel.sum()
+        rows = torch.arange(length)[:, None]
+        band = torch.zeros(length, length + WINDOW - 1, dtype=torch.float64)
+        band.scatter_(1, rows + torch.arange(WINDOW), kernel.expand(length, -1))
+        return band.T.contiguous().to(device, dtype)

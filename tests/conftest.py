@@ -10,7 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kd_lightning.compat import mend_torchvision
+
 torch.set_num_threads(2)
+mend_torchvision()  # tests import lightning before kd_lightning
 
 
 @pytest.fixture(scope="session")

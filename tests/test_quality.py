@@ -46,6 +46,15 @@ def test_ssim_is_computed_in_float32_under_autocast(pair: tuple[Tensor, Tensor])
     torch.testing.assert_close(score, quality.ssim(*pair), atol=0, rtol=0)
 
 
+def test_ssim_first_computed_in_inference_mode_is_differentiable_later() -> None:
+    x = torch.rand(1, 3, 23, 29)  # a size that no other test uses
+    with torch.inference_mode():
+        quality.ssim(x, x)
+    x.requires_grad_()
+    quality.ssim(x, torch.rand(1, 3, 23, 29)).sum().backward()
+    assert x.grad is not None and x.grad.abs().sum() > 0
+
+
 def test_ssim_refuses_images_smaller_than_its_window() -> None:
     with pytest.raises(ValueError, match="smaller than SSIM's 11x11"):
         quality.ssim(torch.rand(1, 3, 10, 40), torch.rand(1, 3, 10, 40))

@@ -83,6 +83,7 @@ def test_command_writes_json_table_picture_and_page(tmp_path: Path, monkeypatch,
         "bicubic",
         "tiny torch fp32",
         "tiny default",
+        "teacher",
     }
     page = (out / "benchmark.html").read_text()
     assert not re.search(r"(src|href)='(?!data:)", page)

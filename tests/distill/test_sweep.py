@@ -16,16 +16,20 @@ from tests.runs import ROOT, TINY
 pytestmark = pytest.mark.slow
 
 
-def command(photos: Path, *overrides: str) -> list[str]:
+def command(photos: Path, *overrides: str, options: tuple[str, ...] = ()) -> list[str]:
     return [
-        *(sys.executable, str(ROOT / "train.py"), "experiment=kd_div2k", "data=photos"),
-        *(f"data.root={photos}", "teacher=folder", *TINY, *overrides),
+        *(sys.executable, str(ROOT / "train.py"), *options, "experiment=kd_div2k"),
+        *("data=photos", f"data.root={photos}", "teacher=folder", *TINY, *overrides),
     ]
 
 
 def test_jobs_of_a_sweep_are_never_merged(tmp_path: Path, photos: Path) -> None:
     result = subprocess.run(
-        command(photos, "-m", "loss.alpha=0.5,1.0", "trainer.max_epochs=1", "name=alpha"),
+        command(
+            photos,
+            *("loss.alpha=0.5,1.0", "trainer.max_epochs=1", "name=alpha"),
+            options=("-m",),
+        ),
         cwd=tmp_path,
         capture_output=True,
         text=True,
