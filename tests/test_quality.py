@@ -91,7 +91,7 @@ def test_scores_equal_basicsr(pair: tuple[Tensor, Tensor]) -> None:
     pytest.importorskip("basicsr", reason="extra basicsr is not installed")
     from kd_lightning.compat import import_basicsr
 
-    metrics = import_basicsr("basicsr.metrics.psnr_ssim")
+    metrics = import_basicsr().metrics.psnr_ssim
     sr, hr = ((image[0] * 255).byte().permute(1, 2, 0).numpy()[..., ::-1] for image in pair)
     scores = quality.scores(*pair, 2)
     ssim_rgb = metrics.calculate_ssim(sr, hr, crop_border=0)
