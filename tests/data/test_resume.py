@@ -94,6 +94,7 @@ def test_a_run_killed_mid_epoch_goes_on_where_its_checkpoint_was_written(
 import os, signal, sys
 sys.path[:0] = {[str(Path(__file__).parents[2]), str(Path(__file__).parent)]!r}
 from pathlib import Path
+import kd_lightning.data
 from kd_lightning.models.teacher import FolderTeacher
 from test_resume import ModelCheckpoint, Recorder, TripletDataModule, trainer
 
