@@ -1,6 +1,8 @@
 """Fixtures that tests of several folders share."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,15 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("WANDB_MODE", "offline")
     os.environ.pop("WANDB_API_KEY", None)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_handler_of_ended_children() -> Iterator[None]:
+    """Take back the SIGCHLD handler that torch's data loader installs. It runs on the alternate
+    signal stack, which a library of the extras leaves dangling: the next child to end would end
+    this process with a segmentation fault, seen when all tests share one process."""
+    yield
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
