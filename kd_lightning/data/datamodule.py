@@ -272,7 +272,7 @@ class TripletDataModule(LightningDataModule):
 
 
 def default_workers() -> int:
-    """Loader processes for this machine: see experiments/benchmark/data/README.md."""
+    """Loader processes for this machine: half the cores it may use, at most 4."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(4, (cores or 1) // 2)
 
