@@ -56,8 +56,8 @@ def open_weights(
 ) -> Runner:
     """Load an artifact (.safetensors) or an export (.onnx, OpenVINO .xml) into a backend.
 
-    "auto" takes CUDA through torch where there is a GPU, else the fastest installed of OpenVINO,
-    torch and ONNX Runtime (experiments/benchmark); bf16 where the CPU computes in it, fp16 on
+    "auto" takes CUDA through torch where there is a GPU, else the first installed of OpenVINO,
+    torch and ONNX Runtime; bf16 where the CPU computes in it, fp16 on
     CUDA, else fp32.
 
     Raises:
