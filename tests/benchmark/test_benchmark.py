@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_command_writes_json_table_picture_and_page(tmp_path: Path, monkeypatch,
     assert f"page: {out / 'benchmark.html'}" in printed
     assert re.search(r"\| tiny torch fp32 \| 0\.\d{4} \| \d\d\.\d\d", printed)
     figures = json.loads((out / "benchmark.json").read_text())
-    assert figures["machine"]["versions"]["torch"] == torch.__version__
+    assert figures["machine"]["versions"]["torch"] == version("torch")
     assert set(figures["quality"]["mine"]["scores"]) == {
         "bicubic",
         "tiny torch fp32",
