@@ -25,6 +25,9 @@ def upscale(lr: Tensor, scale: int) -> Tensor:
 def downscale(hr: Tensor, scale: int) -> Tensor:
     """Shrink `hr` (B,3,H,W; uint8 or float) to (B,3,H//scale,W//scale), same dtype.
 
+    On uint8 torch's fixed-point arithmetic can be several levels off Pillow's in single pixels of
+    contrasty images; LR images are therefore made by Pillow itself (kd_lightning.data.degradation).
+
     Raises:
         ValueError: H or W is not a multiple of `scale`.
     """
