@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from kd_lightning import quality
+from kd_lightning.data.pairing import sibling
 from kd_lightning.deploy.backends import Runner
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.deploy.pictures import read_picture
@@ -63,9 +64,8 @@ def stored(folder: Path) -> Method:
 
 def teacher_folder(hr_folder: Path) -> Path | None:
     """The sibling with a teacher's outputs: valid_HR -> valid_teacher, if it exists."""
-    head, mark, tail = hr_folder.name.rpartition("_HR")
-    folder = hr_folder.with_name(f"{head}_teacher{tail}")
-    return folder if mark and folder.is_dir() else None
+    folder = sibling(hr_folder, "_teacher")
+    return folder if folder and folder.is_dir() else None
 
 
 @torch.inference_mode()

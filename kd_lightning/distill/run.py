@@ -66,7 +66,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         trainer.test(module, datamodule=data, verbose=False)
         results = module.test_results()
         if trainer.is_global_zero:
-            leave(folder, cfg, config, module, trainer, results, minutes)
+            leave(folder, config, module, trainer, results, minutes)
     finally:
         wandb.finish()
     return results
@@ -117,7 +117,6 @@ def load_best(trainer: Trainer, module: DistillationModule) -> None:
 
 def leave(
     folder: Path,
-    cfg: DictConfig,
     config: dict[str, Any],
     module: DistillationModule,
     trainer: Trainer,
