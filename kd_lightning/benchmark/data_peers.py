@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from kd_lightning.compat import import_basicsr, mend_torchvision
 from kd_lightning.data.datasets import StoredImage
 from kd_lightning.data.images import Pixels, write_png
+from kd_lightning.data.store import StoredArray
 
 SUB_IMAGE, STEP = 480, 240  # pixels: what BasicSR recommends for DIV2K
 
@@ -22,7 +23,7 @@ def write_sub_images(items: list[StoredImage], folder: Path, scale: int) -> int:
     """Overlapping 480-pixel parts of HR, and of LR alike, as PNG in `HR` and `LR`; their number."""
     count = 0
     for item in items:
-        hr, lr = item.hr.open(), item.lr.open()
+        hr, lr = item.hr.read(), item.lr.read()
         for y in _starts(hr.shape[0]):
             for x in _starts(hr.shape[1]):
                 name = f"{item.stem.replace('/', '_')}_s{count:04}.png"
@@ -97,7 +98,7 @@ def lmdb_reader(items: list[StoredImage], folder: Path) -> Iterator[Reader]:
     with lmdb.open(str(folder / "raw.lmdb"), map_size=2 * size + 2**20) as environment:
         with environment.begin(write=True) as writing:
             for number, item in enumerate(items):
-                writing.put(str(number).encode(), item.hr.open().tobytes())
+                writing.put(str(number).encode(), item.hr.read().tobytes())
         with environment.begin(buffers=True) as reading:
 
             def read(number: int) -> Pixels:
@@ -115,17 +116,16 @@ def litdata_reader(items: list[StoredImage], folder: Path) -> Iterator[Reader]:
     mend_torchvision()
     import litdata
 
-    paths = [(item.hr.path, item.hr.shape) for item in items]
+    stored = [item.hr for item in items]
     litdata.optimize(
-        _litdata_item, paths, str(folder / "litdata"), chunk_bytes="64MB", num_workers=1
+        _litdata_item, stored, str(folder / "litdata"), chunk_bytes="64MB", num_workers=1
     )
     dataset = litdata.StreamingDataset(str(folder / "litdata"))
     yield lambda number: dataset[number]["hr"]
 
 
-def _litdata_item(item: tuple[str, tuple[int, int, int]]) -> dict[str, Pixels]:
-    path, shape = item
-    return {"hr": np.array(np.load(path)).reshape(shape)}
+def _litdata_item(stored: StoredArray) -> dict[str, Pixels]:
+    return {"hr": stored.read()}
 
 
 def crops_per_second(read: Reader, items: list[StoredImage], crop: int, seconds: float) -> float:

@@ -54,7 +54,7 @@ def _check_outputs(
         path = folder / f"{stem}.png"
         if path.exists() and stem in shelf.entries:
             try:
-                good = np.array_equal(read_rgb(path), shelf.stored(stem).open())
+                good = np.array_equal(read_rgb(path), shelf.stored(stem).read())
             except UserError:
                 good = False
             if not good:

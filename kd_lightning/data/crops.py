@@ -6,6 +6,8 @@ the interpolation needs), the HR and teacher crops, and per sample the crop's pl
 window and one of the eight flips and rotations.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.data.images import Pixels
+from kd_lightning.data.strips import Strips
 from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
 
 Batch = dict[str, Tensor]
@@ -26,6 +28,13 @@ class Crop(NamedTuple):
     y: int
     x: int
     op: int
+
+
+class Place(NamedTuple):
+    """Where a crop lies: rows and columns of the LR window, and of the HR and teacher crop."""
+
+    window: tuple[slice, slice]
+    crop: tuple[slice, slice]
 
 
 class CropGeometry:
@@ -52,6 +61,15 @@ class CropGeometry:
         border, as it does in the whole image.
         """
         return min(max(position - self.margin, 0), length - self.window)
+
+    def place(self, draw: Crop, lr_size: tuple[int, ...]) -> Place:
+        """Where `draw` lies in an image whose LR array has this shape."""
+        top, left = self.corner(draw.y, lr_size[0]), self.corner(draw.x, lr_size[1])
+        y, x = draw.y * self.scale, draw.x * self.scale
+        return Place(
+            (slice(top, top + self.window), slice(left, left + self.window)),
+            (slice(y, y + self.hr), slice(x, x + self.hr)),
+        )
 
 
 class CropDraws:
@@ -96,9 +114,16 @@ class Crops(NamedTuple):
 class Images(NamedTuple):
     """The arrays (H, W, 3) of one image; memory-mapped ones are read only where they are cut."""
 
-    lr: Pixels
-    hr: Pixels
-    teacher: Pixels | None
+    lr: Strips
+    hr: Strips
+    teacher: Strips | None
+
+    def prefetch(self, place: Place) -> None:
+        """Have the system start to read what a crop at `place` needs."""
+        self.lr.prefetch(*place.window)
+        self.hr.prefetch(*place.crop)
+        if self.teacher is not None:
+            self.teacher.prefetch(*place.crop)
 
 
 def cut(images: Callable[[int], Images], draws: Sequence[Crop], geometry: CropGeometry) -> Tensor:
@@ -106,25 +131,24 @@ def cut(images: Callable[[int], Images], draws: Sequence[Crop], geometry: CropGe
 
     One tensor, since each one that a worker hands over costs about as much as cutting a crop.
     """
-    scale, window, side = geometry.scale, geometry.window, geometry.hr
     with_teacher = images(draws[0].image).teacher is not None
     packed = torch.empty((len(draws), geometry.packed(with_teacher)), dtype=torch.uint8)
     crops = unpack(packed, geometry)
     places, ops = crops.place.numpy(), crops.op.numpy()
     windows, hr = crops.window.numpy(), crops.hr.numpy()
     teacher = None if crops.teacher is None else crops.teacher.numpy()
-    for n, draw in enumerate(draws):
-        source = images(draw.image)
-        top = geometry.corner(draw.y, source.lr.shape[0])
-        left = geometry.corner(draw.x, source.lr.shape[1])
-        windows[n] = source.lr[top : top + window, left : left + window]
-        places[n] = draw.y - top, draw.x - left
+    sources = [images(draw.image) for draw in draws]
+    found = [geometry.place(d, source.lr.shape) for d, source in zip(draws, sources, strict=True)]
+    for source, place in zip(sources, found, strict=True):
+        source.prefetch(place)  # for the whole batch, before the first wait for a disk
+    for n, (draw, source, place) in enumerate(zip(draws, sources, found, strict=True)):
+        rows, columns = place.window
+        windows[n] = source.lr[place.window]
+        places[n] = draw.y - rows.start, draw.x - columns.start
         ops[n] = draw.op
-        rows = slice(draw.y * scale, draw.y * scale + side)
-        columns = slice(draw.x * scale, draw.x * scale + side)
-        hr[n] = source.hr[rows, columns]
+        hr[n] = source.hr[place.crop]
         if teacher is not None and source.teacher is not None:
-            teacher[n] = source.teacher[rows, columns]
+            teacher[n] = source.teacher[place.crop]
     return packed
 
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -15,6 +14,17 @@ from kd_lightning.data.triplets import Triplets
 log = logging.getLogger(__name__)
 
 OPEN_IMAGES = 4096  # kept memory-mapped per process; Linux allows 65,530 mappings
+
+
+def open_images() -> int:
+    """How many images may stay open: each takes three of the file descriptors that the system
+    allows (often 1,024), half of which are left to others."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return OPEN_IMAGES
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return OPEN_IMAGES if allowed < 0 else max(1, min(OPEN_IMAGES, allowed // 6))
 
 
 class StoredImage(NamedTuple):
@@ -48,18 +58,19 @@ class StoredImages:
 
     def __init__(self, items: Sequence[StoredImage]) -> None:
         self._items = items
+        self._limit = open_images()
         self._open: dict[int, Images] = {}
 
     def __call__(self, number: int) -> Images:
         images = self._open.get(number)
         if images is None:
-            if len(self._open) >= OPEN_IMAGES:
+            if len(self._open) >= self._limit:
                 self._open.clear()
             images = self._open[number] = self._items[number].open()
         return images
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_items": self._items, "_open": {}}  # a pickled map would be the pixels
+        return {**self.__dict__, "_open": {}}  # a pickled map would be the pixels
 
 
 class WholeImages(Dataset[dict[str, Any]]):
@@ -74,9 +85,7 @@ class WholeImages(Dataset[dict[str, Any]]):
     def __getitem__(self, number: int) -> dict[str, Any]:
         item = self._items[number]
         arrays = item.open()._asdict()
-        tensors = {
-            n: torch.from_numpy(np.array(a))[None] for n, a in arrays.items() if a is not None
-        }
+        tensors = {n: torch.from_numpy(a.whole())[None] for n, a in arrays.items() if a is not None}
         return {**tensors, "stem": [item.stem]}
 
 

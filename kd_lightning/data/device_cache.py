@@ -84,7 +84,7 @@ def _pixels(stored: Sequence[StoredArray], device: torch.device) -> Tensor:
     sizes = [array.shape[0] * array.shape[1] for array in stored]
     pixels = torch.empty((sum(sizes), 3), dtype=torch.uint8, device=device)
     for array, part in zip(stored, pixels.split(sizes), strict=True):
-        part.copy_(torch.from_numpy(array.open().copy()).view(-1, 3))
+        part.copy_(torch.from_numpy(array.read()).view(-1, 3))
     return pixels
 
 

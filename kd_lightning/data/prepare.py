@@ -1,7 +1,8 @@
 """HR folders to decoded stores: pair, degrade, teacher pass, write. Interrupted runs go on.
 
 The image folders may be read-only; everything is written under the cache folder:
-`store/<image folder>/<kind and settings>/<stem>.npy` and `teacher/…` (the teacher's PNGs).
+`store/v<format>/<image folder>/<kind and settings>/<stem>.npy`, and `teacher/…` for the teacher's
+PNGs.
 """
 
 import logging
@@ -83,7 +84,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _teacher_pass(triplets: Triplets, stems: Sequence[str], cache: Path) -> dict[str, Path]:
     from kd_lightning.data.teacher_pass import teacher_outputs  # loads torch: only where it runs
 
-    lr_images = {stem: triplets.lr.path(stem) for stem in stems}
+    lr_images = {stem: triplets.lr.stored(stem) for stem in stems}
     folder = triplets.teacher_cache(cache)
     # The processes of a torchrun share the pass, so none may keep the others out.
     with nullcontext() if "TORCHELASTIC_RUN_ID" in os.environ else locked(folder):

@@ -1,7 +1,8 @@
-"""The decoded store: one memory-mapped `.npy` file per image, and a manifest that vouches for each.
+"""The decoded store: one memory-mapped file per image, and a manifest that vouches for each.
 
-A shelf is a folder that holds one kind of array (HR, LR or teacher) of one image folder under one
-set of settings. Why plain `.npy`: experiments/benchmark/data/README.md.
+A file is a `.npy` of one dimension: the bytes of the image in strips (see `strips`); its shape
+stands in the manifest. A shelf is a folder that holds one kind of array (HR, LR or teacher) of one
+image folder under one set of settings. Why plain files: experiments/benchmark/data/README.md.
 """
 
 import hashlib
@@ -15,9 +16,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from kd_lightning.data.images import Pixels, remove_leftovers, unwritable, write_atomic
+from kd_lightning.data.strips import Strips, to_strips
 from kd_lightning.errors import UserError
 
-FORMAT = 1  # of the manifest and the arrays; another number is another store
+FORMAT = 2  # of the manifest and the arrays; another number is another store
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
 
@@ -67,10 +69,13 @@ class StoredArray(NamedTuple):
     path: str
     shape: tuple[int, int, int]
 
-    def open(self) -> Pixels:
-        """The array, memory-mapped, read-only."""
-        offset = len(_header(self.shape))
-        return np.asarray(np.memmap(self.path, np.uint8, "r", offset=offset, shape=self.shape))
+    def open(self) -> Strips:
+        """The array, memory-mapped, read-only; each open one holds a file descriptor."""
+        return Strips.map(self.path, len(_header(self.shape)), self.shape)
+
+    def read(self) -> Pixels:
+        """The array, in memory."""
+        return self.open().whole()
 
 
 class Shelf:
@@ -104,12 +109,11 @@ class Shelf:
 
     def put(self, stem: str, array: Pixels, source: Origin) -> None:
         """Store `array` under `stem`. Raises UserError where the disk is full or read-only."""
-        array = np.ascontiguousarray(array)
         height, width, channels = array.shape
-        header = _header(array.shape)
+        header, content = _header(array.shape), to_strips(array).data
         digest = hashlib.sha256(header)
-        digest.update(array.data)
-        write_atomic(self.path(stem), header, array.data)
+        digest.update(content)
+        write_atomic(self.path(stem), header, content)
         entry = Entry((height, width, channels), digest.hexdigest(), source)
         line = json.dumps({"stem": stem, **asdict(entry)}, ensure_ascii=False)
         with self._lock:
@@ -183,7 +187,7 @@ def _entry(record: dict[str, Any]) -> Entry:
 
 def _header(shape: tuple[int, ...]) -> bytes:
     buffer = io.BytesIO()
-    description = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
+    description = {"descr": "|u1", "fortran_order": False, "shape": (int(np.prod(shape)),)}
     np.lib.format.write_array_header_1_0(buffer, description)
     return buffer.getvalue()
 

@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import kd_lightning
 from kd_lightning.data.images import Pixels, read_rgb, write_atomic
+from kd_lightning.data.store import StoredArray
 from kd_lightning.errors import UserError
 from kd_lightning.models.teacher import NetworkTeacher
 
@@ -43,7 +44,7 @@ _group_is_ours = False  # a process group that a pass has set up serves the late
 
 def teacher_outputs(
     teacher: NetworkTeacher,
-    lr_images: Mapping[str, Path],
+    lr_images: Mapping[str, Path | StoredArray],
     folder: Path,
     trainer: Trainer | None = None,
 ) -> dict[str, Path]:
@@ -51,7 +52,8 @@ def teacher_outputs(
 
     Args:
         teacher: the network and its settings.
-        lr_images: 8-bit image file, or uint8 (h, w, 3) .npy, by stem. A stem may hold "/".
+        lr_images: 8-bit image file, uint8 (h, w, 3) .npy or stored array, by stem, which may hold
+            "/".
         folder: outputs go to ``folder/<teacher.key>/<stem>.png``, beside ``manifest.json``.
         trainer: whose devices share the work; every process calls this function with the same
             arguments and sees the same ``folder``. By default all processes of torchrun, or the
@@ -61,7 +63,9 @@ def teacher_outputs(
         UserError: no weights, an LR image that cannot be used, a full disk.
     """
     cache = folder / teacher.key
-    tasks = [Task(stem, lr, _sha256(lr), cache / f"{stem}.png") for stem, lr in lr_images.items()]
+    tasks = [
+        Task(stem, lr, _sha256(_file(lr)), cache / f"{stem}.png") for stem, lr in lr_images.items()
+    ]
     outputs = {task.stem: task.output for task in tasks}
     pending = _agreed(sum(not task.done() for task in tasks))
     if pending == 0:
@@ -88,7 +92,7 @@ class Task(NamedTuple):
     """One image of the pass; ``digest`` is the sha256 (hex) of the LR file."""
 
     stem: str
-    lr: Path
+    lr: Path | StoredArray
     digest: str
     output: Path
 
@@ -207,10 +211,16 @@ def _agreed(pending: int) -> int:
     return max(counts)
 
 
-def _read_lr(path: Path) -> Tensor:
-    pixels = np.load(path) if path.suffix == ".npy" else read_rgb(path)
+def _file(lr: Path | StoredArray) -> Path:
+    return Path(lr.path) if isinstance(lr, StoredArray) else lr
+
+
+def _read_lr(lr: Path | StoredArray) -> Tensor:
+    if isinstance(lr, StoredArray):
+        return torch.from_numpy(lr.read()).permute(2, 0, 1)
+    pixels = np.load(lr) if lr.suffix == ".npy" else read_rgb(lr)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UserError(f"{path}: a {pixels.dtype} array of {pixels.shape}, not uint8 (h, w, 3)")
+        raise UserError(f"{lr}: a {pixels.dtype} array of {pixels.shape}, not uint8 (h, w, 3)")
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 

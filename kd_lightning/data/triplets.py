@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kd_lightning.data.pairing import list_images, pair, sibling
-from kd_lightning.data.store import Origin, Shelf, folder_id
+from kd_lightning.data.store import FORMAT, Origin, Shelf, folder_id
 from kd_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def open_triplets(
     size = f"x{recipe.scale}" + (f"-down{recipe.downscale}" if recipe.downscale > 1 else "")
     fit = f"-{recipe.size_mismatch}" if recipe.size_mismatch != "error" else ""
     lr_name = f"{size}-{lr_settings['lr']}{fit}"
-    home = cache / "store" / folder_id(folder)
+    home = cache / "store" / f"v{FORMAT}" / folder_id(folder)
     has_folder = hasattr(teacher, "folder")
     shelf = None
     if outputs is not None or (teacher is not None and not has_folder):

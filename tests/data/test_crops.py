@@ -21,6 +21,7 @@ from kd_lightning.data.crops import (
 )
 from kd_lightning.data.datasets import EpochBatches
 from kd_lightning.data.degradation import degrade
+from kd_lightning.data.strips import Strips
 from kd_lightning.models.interpolate import upscale
 
 OPS = {  # the eight symmetries, in numpy's words
@@ -37,7 +38,8 @@ OPS = {  # the eight symmetries, in numpy's words
 
 def images(height: int, width: int, scale: int) -> Images:
     hr = picture(height * scale, width * scale, 1)
-    return Images(degrade(hr, scale), hr, picture(height * scale, width * scale, 2))
+    teacher = picture(height * scale, width * scale, 2)
+    return Images(Strips.of(degrade(hr, scale)), Strips.of(hr), Strips.of(teacher))
 
 
 def crop_of(image: Images, draw: Crop, geometry: CropGeometry) -> dict[str, torch.Tensor]:
@@ -60,9 +62,9 @@ def test_an_interpolated_crop_is_the_crop_of_the_interpolated_image(
     x = data.draw(st.integers(0, width - 8))
     crop = crop_of(image, Crop(0, y, x, 0), geometry)
 
-    whole = upscale(to_float(torch.from_numpy(image.lr.transpose(2, 0, 1)[None])), scale).clamp(
-        0, 1
-    )
+    whole = upscale(
+        to_float(torch.from_numpy(image.lr.whole().transpose(2, 0, 1)[None])), scale
+    ).clamp(0, 1)
     rows, columns = slice(y * scale, (y + 8) * scale), slice(x * scale, (x + 8) * scale)
     torch.testing.assert_close(crop["bicubic"], whole[..., rows, columns], atol=2e-6, rtol=0)
 
@@ -72,9 +74,9 @@ def test_an_interpolated_crop_is_the_crop_of_the_interpolated_image(
 def test_a_triplet_is_cut_at_one_place_and_turned_as_one(
     scale: int, op: int, data: st.DataObject
 ) -> None:
-    image = images(14, 17, scale)
+    image = images(14, 77, scale)  # several strips
     geometry = CropGeometry(8 * scale, scale)
-    y, x = data.draw(st.integers(0, 6)), data.draw(st.integers(0, 9))
+    y, x = data.draw(st.integers(0, 6)), data.draw(st.integers(0, 69))
     crop = crop_of(image, Crop(0, y, x, op), geometry)
     assert image.teacher is not None
     for name, array, factor in [
@@ -82,7 +84,7 @@ def test_a_triplet_is_cut_at_one_place_and_turned_as_one(
         ("hr", image.hr, scale),
         ("teacher", image.teacher, scale),
     ]:
-        part = array[y * factor : (y + 8) * factor, x * factor : (x + 8) * factor]
+        part = array.whole()[y * factor : (y + 8) * factor, x * factor : (x + 8) * factor]
         got = (crop[name][0] * 255).round().byte().permute(1, 2, 0).numpy()
         np.testing.assert_array_equal(got, OPS[op](part), err_msg=name)
 

@@ -1,5 +1,6 @@
 """`TripletDataModule`: what is in its batches, and that they do not depend on who reads them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 from small_data import picture
 
+from kd_lightning.data import datasets
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.models.teacher import FolderTeacher
@@ -48,6 +50,21 @@ def test_without_a_teacher_there_is_no_teacher_in_a_batch(make_data: Make) -> No
 @pytest.mark.parametrize("workers", [1, 3])
 def test_batches_are_the_same_for_any_number_of_workers(make_data: Make, workers: int) -> None:
     assert_same(batches(make_data()), batches(make_data(num_workers=workers)))
+
+
+def test_images_stay_open_no_further_than_the_file_descriptors_allow(
+    make_data: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = batches(make_data())
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (12, 12))
+    assert datasets.open_images() == 2
+    data = make_data()
+    loader = data.train_dataloader()
+    before = len(os.listdir("/dev/fd"))
+    few = [data.on_after_batch_transfer(batch, 0) for batch in loader]
+    assert len(os.listdir("/dev/fd")) <= before + 3 * 2
+    assert_same(few, expected)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

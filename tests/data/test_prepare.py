@@ -19,7 +19,7 @@ from small_data import picture
 from kd_lightning.data import disk, teacher_pass
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.data.prepare import prepare_triplets
-from kd_lightning.data.store import MANIFEST, Shelf
+from kd_lightning.data.store import MANIFEST, Shelf, StoredArray
 from kd_lightning.data.triplets import Recipe, open_triplets
 from kd_lightning.errors import UserError
 
@@ -96,7 +96,7 @@ def official(data_root: Path, factor: int = 2) -> Path:
 
 
 def lr_of(data: TripletDataModule, stem: str) -> np.ndarray:
-    return data._train[0].triplets.lr.stored(stem).open()
+    return data._train[0].triplets.lr.stored(stem).read()
 
 
 def test_official_lr_files_are_used_where_they_lie_beside_hr(
@@ -137,7 +137,7 @@ def test_an_output_of_another_size_is_refused_unless_it_may_be_fitted(
         data = make_data(size_mismatch=how)
         teacher = data._train[0].triplets.teacher
         assert teacher is not None
-        fitted[how] = teacher.stored("0000").open()
+        fitted[how] = teacher.stored("0000").read()
         assert fitted[how].shape == (64, 80, 3)
         assert "train_teacher/0000.png" in caplog.text
     expected = np.array(Image.fromarray(small).resize((80, 64), Image.Resampling.BICUBIC))
@@ -154,7 +154,7 @@ def test_an_output_for_the_uncropped_hr_image_is_cropped_with_it(
     save(data_root / "train_teacher" / "odd.png", output)
     teacher = make_data()._train[0].triplets.teacher
     assert teacher is not None
-    np.testing.assert_array_equal(teacher.stored("odd").open(), output[:60, :70])
+    np.testing.assert_array_equal(teacher.stored("odd").read(), output[:60, :70])
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_changed_image_is_stored_anew_and_the_others_are_not(
     changed = picture(64, 80, 77)
     save(data_root / "train_HR" / "0000.png", changed)
     after = make_data()._train[0].triplets.hr
-    np.testing.assert_array_equal(after.stored("0000").open(), changed)
+    np.testing.assert_array_equal(after.stored("0000").read(), changed)
     same = [s for s in times if after.path(s).stat().st_mtime_ns == times[s]]
     assert same == ["0001", "0002", "0003", "0004"]
 
@@ -341,12 +341,14 @@ class Doubling:
     def __init__(self) -> None:
         self.calls = 0
 
-    def outputs(self, _: object, lr_images: dict[str, Path], folder: Path) -> dict[str, Path]:
+    def outputs(
+        self, _: object, lr_images: dict[str, StoredArray], folder: Path
+    ) -> dict[str, Path]:
         files = {stem: folder / self.key / f"{stem}.png" for stem in lr_images}
         for stem, path in files.items():
             if not path.exists():
                 self.calls += 1
-                save(path, np.load(lr_images[stem]).repeat(2, axis=0).repeat(2, axis=1))
+                save(path, lr_images[stem].read().repeat(2, axis=0).repeat(2, axis=1))
         return files
 
 
@@ -361,9 +363,9 @@ def test_a_teacher_that_runs_sees_the_stored_lr_images(make_data: Make, network:
     data = make_data(teacher=network)
     triplets = data._train[0].triplets
     assert triplets.teacher is not None
-    lr = triplets.lr.stored("0002").open()
+    lr = triplets.lr.stored("0002").read()
     expected = lr.repeat(2, axis=0).repeat(2, axis=1)
-    np.testing.assert_array_equal(triplets.teacher.stored("0002").open(), expected)
+    np.testing.assert_array_equal(triplets.teacher.stored("0002").read(), expected)
 
 
 def test_teacher_outputs_are_computed_once(make_data: Make, network: Doubling) -> None:
