@@ -32,7 +32,7 @@ def save_artifact(
 
     Args:
         path: a file name that ends in .safetensors; its folder is made.
-        network: of a class in kd_lightning.models.students or .swinir.
+        network: of a class in kd_lightning.models.students or .swinir; written folded.
         arguments: keyword arguments that construct it.
         metadata: anything JSON can hold: metrics, configuration hash, licence, ...
 
@@ -41,6 +41,7 @@ def save_artifact(
             with other tensors.
     """
     path = Path(path)
+    network = network.folded()
     architecture = type(network).__name__
     tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     twin = _build(path, architecture, arguments)

@@ -11,28 +11,45 @@ from kd_lightning.quality import ssim
 
 
 class HybridLoss(nn.Module):
-    """`alpha * L1 + (1 - alpha) * (1 - SSIM)`, mean over the batch.
+    """`alpha * L1 + (1 - alpha) * (1 - SSIM) + gradient_weight * L1 of the gradients`, mean over
+    the batch.
 
     Zhao et al. 2017, "Loss Functions for Image Restoration with Neural Networks", with
-    single-scale SSIM.
+    single-scale SSIM. The gradients are Sobel's, in both directions.
 
     Args:
         alpha: share of L1, in [0, 1].
+        gradient_weight: 0 or more.
     """
 
-    def __init__(self, alpha: float = 0.85) -> None:
+    def __init__(self, alpha: float = 0.85, gradient_weight: float = 0.0) -> None:
         super().__init__()
         self.alpha = _share("loss.alpha", alpha)
+        if gradient_weight < 0:
+            raise UserError(f"loss.gradient_weight={gradient_weight} is below 0")
+        self.gradient_weight = gradient_weight
 
     def forward(self, sr: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Terms by name for (B,3,H,W) images in [0, 1], H and W at least 11: `l1`, `ssim`
-        (as 1 - SSIM; absent when alpha is 1) and their weighted sum `hybrid`, float32 scalars."""
-        l1 = (sr.float() - target.float()).abs().mean()
-        if self.alpha == 1:
-            return {"l1": l1, "hybrid": l1}
-        dissimilarity = 1 - ssim(sr, target).mean()
-        hybrid = self.alpha * l1 + (1 - self.alpha) * dissimilarity
-        return {"l1": l1, "ssim": dissimilarity, "hybrid": hybrid}
+        (as 1 - SSIM; absent when alpha is 1), `gradient` (absent when gradient_weight is 0) and
+        their weighted sum `hybrid`, float32 scalars."""
+        error = sr.float() - target.float()
+        terms = {"l1": error.abs().mean()}
+        hybrid = self.alpha * terms["l1"]
+        if self.alpha < 1:
+            terms["ssim"] = 1 - ssim(sr, target).mean()
+            hybrid = hybrid + (1 - self.alpha) * terms["ssim"]
+        if self.gradient_weight > 0:
+            terms["gradient"] = gradient(error).abs().mean()
+            hybrid = hybrid + self.gradient_weight * terms["gradient"]
+        return terms | {"hybrid": hybrid}
+
+
+def gradient(image: Tensor) -> Tensor:
+    """Normalised Sobel gradients (B,C,2,H,W) of (B,C,H,W): x, then y."""
+    from kornia.filters import spatial_gradient  # seconds to import, and rarely needed
+
+    return spatial_gradient(image)
 
 
 class DistillationLoss(nn.Module):
@@ -44,11 +61,14 @@ class DistillationLoss(nn.Module):
     Args:
         alpha: share of L1 in each hybrid term, in [0, 1].
         teacher_weight: w, in [0, 1]; 0 trains without a teacher, 1 on its output alone.
+        gradient_weight: of the L1 between gradients in each hybrid term, 0 or more.
     """
 
-    def __init__(self, alpha: float = 0.85, teacher_weight: float = 0.5) -> None:
+    def __init__(
+        self, alpha: float = 0.85, teacher_weight: float = 0.5, gradient_weight: float = 0.0
+    ) -> None:
         super().__init__()
-        self.hybrid = HybridLoss(alpha)
+        self.hybrid = HybridLoss(alpha, gradient_weight)
         self.teacher_weight = _share("loss.teacher_weight", teacher_weight)
 
     def forward(self, sr: Tensor, hr: Tensor, teacher: Tensor | None = None) -> dict[str, Tensor]:

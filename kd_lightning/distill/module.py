@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kd_lightning.distill.features import FeatureDistillation
 from kd_lightning.distill.losses import DistillationLoss
 from kd_lightning.distill.metrics import ImageScores
 from kd_lightning.errors import UserError
@@ -37,6 +38,7 @@ class DistillationModule(LightningModule):
         interval: "epoch" or "step": when the schedule advances.
         tile: side in pixels of the network's input of the tiles that whole images are cut into.
         config: the run's resolved configuration, kept in checkpoints and loggers.
+        features: a term beside `loss`, made for `student`.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class DistillationModule(LightningModule):
         interval: str = "epoch",
         tile: int = 512,
         config: dict[str, Any] | None = None,
+        features: FeatureDistillation | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(config or {})
         self.student = student
         self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss
+        self.features = features
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.interval = interval
@@ -87,6 +91,9 @@ class DistillationModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         terms = self.loss(self(batch), batch["hr"], batch.get("teacher"))
         loss = terms.pop("loss")
+        if self.features is not None:
+            terms["features"] = self.features(batch["lr"])
+            loss = loss + self.features.weight * terms["features"]
         if not torch.isfinite(loss):
             raise UserError(
                 f"the training loss is {loss.item()} at step {self.global_step}: lower "
@@ -155,7 +162,7 @@ class DistillationModule(LightningModule):
         return list(self.trainer.datamodule.test_names)  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.student.parameters())
+        optimizer = self.make_optimizer(self.parameters())
         length = {}
         if "total_steps" in inspect.signature(self.make_scheduler).parameters:
             length = {"total_steps": int(self.trainer.estimated_stepping_batches)}

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from kd_lightning.cli import check_keys
 from kd_lightning.deploy.artifact import save_artifact
+from kd_lightning.distill.initial import load_initial
 from kd_lightning.distill.module import DistillationModule
 from kd_lightning.errors import UserError
 
@@ -38,6 +39,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         UserError: a key, a file or a value of the configuration is wrong, or the loss diverged.
     """
     check_keys(cfg)
+    initial = initial_weights(cfg)
     folder = Path(cfg.run_folder)
     step = checkpoint_step(cfg.ckpt_path)
     precision_for_device(cfg)
@@ -46,16 +48,21 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     config = resolved(cfg)
 
     data = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
+    student = instantiate(cfg.student)
+    if initial is not None:
+        print(f"starting from {load_initial(student, initial)}")
+    make_features = instantiate(cfg.features)
     module = DistillationModule(
-        student=instantiate(cfg.student),
+        student=student,
         loss=instantiate(cfg.loss),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler.make),
         interval=cfg.scheduler.interval,
         tile=cfg.eval_tile,
         config=config,
+        features=make_features and make_features(student=student),
     )
-    callbacks = [instantiate(node) for node in cfg.callbacks.values()]
+    callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     try:
         loggers = make_loggers(cfg, step)
         trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
@@ -86,6 +93,16 @@ def checkpoint_step(ckpt_path: str | None) -> int | None:
     if not Path(ckpt_path).is_file():
         raise UserError(f"ckpt_path={ckpt_path}: no such file; name a checkpoints/last.ckpt")
     return int(torch.load(ckpt_path, map_location="cpu", weights_only=True)["global_step"])
+
+
+def initial_weights(cfg: DictConfig) -> str | None:
+    """Where the student's first weights come from. `weights=pretrained` is another way to say
+    `initial=pretrained`; any other `weights` are the teacher's."""
+    if cfg.weights == "pretrained":
+        with open_dict(cfg):
+            cfg.weights, cfg.initial = None, "pretrained"
+    initial: str | None = cfg.initial
+    return initial
 
 
 def precision_for_device(cfg: DictConfig) -> None:

@@ -18,3 +18,7 @@ class Network(nn.Module):
     takes_lr: bool
     radius: int
     stride: int
+
+    def folded(self) -> "Network":
+        """The network to deploy, of the same output: itself, unless it trains in another form."""
+        return self

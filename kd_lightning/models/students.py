@@ -4,8 +4,10 @@ A student maps (B,3,H,W) in [0, 1] to the same shape, unclamped, for any H and W
 `StudentCNN(process="half")`, which takes the LR image.
 """
 
+from itertools import pairwise
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -55,6 +57,9 @@ class StudentCNN(Network):
         return upscale(sr, self.scale) if self.takes_lr else sr
 
 
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "prelu": nn.PReLU}
+
+
 class StudentFast(Network):
     """Convolutions on the pixel-unshuffled image, pixel-shuffle, global skip.
 
@@ -68,21 +73,33 @@ class StudentFast(Network):
         width: channels of the hidden layers.
         depth: number of 3x3 convolutions, at least 2.
         stride: factor of the pixel-unshuffle.
+        activation: relu, silu, gelu or prelu, between the convolutions.
     """
 
     takes_lr = False
 
-    def __init__(self, scale: int = 2, width: int = 32, depth: int = 8, stride: int = 2) -> None:
+    def __init__(
+        self,
+        scale: int = 2,
+        width: int = 32,
+        depth: int = 9,
+        stride: int = 2,
+        activation: str = "relu",
+    ) -> None:
         super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}: {activation!r}")
         self.scale = scale
         self.stride = stride
         self.radius = stride * depth + stride - 1
-        channels = 3 * stride**2
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
-        for _ in range(depth - 2):
-            layers += [nn.ReLU(inplace=True), nn.Conv2d(width, width, 3, padding=1)]
-        layers += [nn.ReLU(inplace=True), nn.Conv2d(width, channels, 3, padding=1)]
-        self.body = nn.Sequential(*layers)
+        channels = [3 * stride**2] + [width] * (depth - 1) + [3 * stride**2]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise(channels):
+            layers += [self.convolution(fan_in, fan_out), ACTIVATIONS[activation]()]
+        self.body = nn.Sequential(*layers[:-1])
+
+    def convolution(self, fan_in: int, fan_out: int) -> nn.Module:
+        return nn.Conv2d(fan_in, fan_out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -90,3 +107,90 @@ class StudentFast(Network):
         padded = F.pad(x, (0, right, 0, bottom), mode="replicate") if right or bottom else x
         detail = F.pixel_shuffle(self.body(F.pixel_unshuffle(padded, self.stride)), self.stride)
         return x + detail[..., :height, :width]
+
+
+class StudentRep(StudentFast):
+    """A StudentFast whose convolutions train as sums of linear branches (`RepConv`).
+
+    Arguments are those of StudentFast; `folded()` is the StudentFast that computes the same, which
+    is what a run leaves as its artifact.
+    """
+
+    def __init__(
+        self,
+        scale: int = 2,
+        width: int = 32,
+        depth: int = 9,
+        stride: int = 2,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__(scale, width, depth, stride, activation)
+        self.arguments = (scale, width, depth, stride, activation)
+
+    def convolution(self, fan_in: int, fan_out: int) -> nn.Module:
+        return RepConv(fan_in, fan_out)
+
+    @torch.no_grad()
+    def absorb(self, plain: StudentFast) -> None:
+        """Take over the weights of a StudentFast of the same shape: same output, all branches."""
+        for target, source in zip(self.body, plain.body, strict=True):
+            if isinstance(target, RepConv) and isinstance(source, nn.Conv2d):
+                target.absorb(source)
+            else:
+                target.load_state_dict(source.state_dict())
+
+    @torch.no_grad()
+    def folded(self) -> StudentFast:
+        """A StudentFast with the same output, each convolution's branches summed."""
+        student = StudentFast(*self.arguments)
+        for source, target in zip(self.body, student.body, strict=True):
+            layer = source.folded() if isinstance(source, RepConv) else source
+            target.load_state_dict(layer.state_dict())
+        return student.train(self.training)
+
+
+class RepConv(nn.Conv2d):
+    """A 3x3 convolution (zero padding 1) that trains as a sum of linear branches.
+
+    Branches: 3x3; 1x1; 1x1 then 3x3 at twice the channels; 1x1 then scaled Sobel (both directions)
+    and Laplacian filters; identity where the channels allow it. The edge-oriented block of Zhang
+    et al. 2021, "Edge-oriented Convolution Block for Real-time Super Resolution on Mobile
+    Devices", without its inner biases, so that the sum is one kernel exactly at the borders too.
+    The branches are summed in the space of kernels at each step, so that training costs little
+    more than a plain convolution (Hu et al. 2022, "Online Convolutional Re-parameterization").
+    """
+
+    masks: Tensor
+
+    def __init__(self, fan_in: int, fan_out: int) -> None:
+        super().__init__(fan_in, fan_out, 3, padding=1)
+        self.point = nn.Parameter(nn.Conv2d(fan_in, fan_out, 1).weight.flatten(1) / 3)
+        self.expand = nn.Parameter(nn.Conv2d(fan_in, 2 * fan_out, 1).weight.flatten(1))
+        self.squeeze = nn.Parameter(nn.Conv2d(2 * fan_out, fan_out, 3).weight)
+        self.edge = nn.Parameter(nn.Conv2d(fan_in, 3 * fan_out, 1).weight.view(3, fan_out, fan_in))
+        self.edge_scale = nn.Parameter(1e-3 * torch.randn(3, fan_out, 1))
+        sobel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]])
+        laplacian = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
+        self.register_buffer("masks", torch.stack([sobel, sobel.T, laplacian]), persistent=False)
+
+    def kernel(self) -> Tensor:
+        """The one 3x3 kernel (fan_out, fan_in, 3, 3) that the branches amount to."""
+        weight = self.weight + torch.einsum("omhw,mi->oihw", self.squeeze, self.expand)
+        weight = weight + torch.einsum("koi,khw->oihw", self.edge_scale * self.edge, self.masks)
+        same = self.in_channels == self.out_channels
+        point = self.point + torch.eye(self.in_channels).to(self.point) if same else self.point
+        return weight + F.pad(point[..., None, None], (1, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.kernel(), self.bias)
+
+    def folded(self) -> nn.Conv2d:
+        """The plain convolution of the same output."""
+        plain = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1)
+        plain.load_state_dict({"weight": self.kernel(), "bias": self.bias})
+        return plain
+
+    def absorb(self, plain: nn.Conv2d) -> None:
+        """Take over the output of a plain convolution: the 3x3 branch makes up for the others."""
+        weight = self.weight + plain.weight - self.kernel()
+        self.load_state_dict({"weight": weight, "bias": plain.bias}, strict=False)

@@ -12,6 +12,7 @@ from torch import nn
 
 from kd_lightning.deploy.artifact import load_artifact, save_artifact
 from kd_lightning.errors import UserError
+from kd_lightning.models.network import Network
 from kd_lightning.models.students import StudentCNN, StudentFast
 
 
@@ -56,8 +57,12 @@ def test_wrong_arguments_are_refused_before_writing(tmp_path: Path) -> None:
         save_artifact(path, StudentFast(width=8), {"width": 16})
     with pytest.raises(UserError, match="arguments do not fit"):
         save_artifact(path, StudentFast(width=8), {"breadth": 8})
-    with pytest.raises(UserError, match="unknown architecture 'Linear'"):
-        save_artifact(path, nn.Linear(1, 1), {})
+
+    class Unknown(Network):
+        pass
+
+    with pytest.raises(UserError, match="unknown architecture 'Unknown'"):
+        save_artifact(path, Unknown(), {})
     assert not path.exists()
 
 

@@ -1,7 +1,9 @@
 """kd_lightning.distill.losses."""
 
+import numpy as np
 import pytest
 import pytorch_msssim
+import scipy.ndimage
 import torch
 from torch import Tensor
 
@@ -46,6 +48,26 @@ def test_gradients_equal_finite_differences(images: tuple[Tensor, ...]) -> None:
     assert torch.autograd.gradcheck(
         lambda x: loss.double()(x, hr)["ssim"], sr.requires_grad_(), eps=1e-6, atol=1e-6
     )
+
+
+def test_gradient_term_equals_scipys_sobel(images: tuple[Tensor, ...]) -> None:
+    """scipy's filter is 8 times the normalised one; "nearest" repeats the border as kornia does."""
+    sr, hr, _ = images
+    error = (sr - hr).double().numpy()
+    both = [
+        scipy.ndimage.sobel(channel, axis=axis, mode="nearest") / 8
+        for channel in error[0]
+        for axis in (0, 1)
+    ]
+    terms = HybridLoss(0.85, gradient_weight=0.5)(sr, hr)
+    assert terms["gradient"].item() == pytest.approx(np.abs(both).mean(), rel=1e-4)
+    without = HybridLoss(0.85)(sr, hr)["hybrid"]
+    torch.testing.assert_close(terms["hybrid"], without + 0.5 * terms["gradient"])
+
+
+def test_negative_gradient_weight_is_refused_by_key() -> None:
+    with pytest.raises(UserError, match=r"loss\.gradient_weight"):
+        DistillationLoss(gradient_weight=-0.1)
 
 
 def test_loss_is_zero_when_identical(images: tuple[Tensor, ...]) -> None:

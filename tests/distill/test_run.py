@@ -62,6 +62,7 @@ def test_checkpoint_keeps_the_resolved_configuration(finished: Path) -> None:
         "_target_": "kd_lightning.distill.losses.DistillationLoss",
         "alpha": 0.85,
         "teacher_weight": 0.5,
+        "gradient_weight": 0.0,
     }
 
 

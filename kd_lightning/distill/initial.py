@@ -1,0 +1,59 @@
+"""Fine-tuning: a student that starts from weights, not from chance."""
+
+from pathlib import Path
+from typing import Any
+
+from kd_lightning.deploy.artifact import load_artifact
+from kd_lightning.errors import UserError
+from kd_lightning.models.network import Network
+from kd_lightning.models.students import StudentRep
+from kd_lightning.models.teacher import BUNDLED
+from kd_lightning.models.weights import read_state
+
+
+def load_initial(student: Network, source: str) -> Path:
+    """Load into `student` the weights that `source` names; returns their file.
+
+    Args:
+        source: "pretrained", for the shipped weights that fit `student`, or a file: an artifact, a
+            checkpoint of ours or of BasicSR, or any other state dict.
+
+    Raises:
+        UserError: no shipped weights fit, or those of the file do not.
+    """
+    path = shipped(student) if source == "pretrained" else Path(source)
+    state = read_state(path)
+    plain = student.folded()
+    fits_folded = state.keys() == plain.state_dict().keys()
+    try:
+        (plain if fits_folded else student).load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{path}: these weights do not fit {type(student).__name__}: {reason}"
+        ) from None
+    if fits_folded and isinstance(student, StudentRep):
+        student.absorb(plain)  # type: ignore[arg-type]
+    return path
+
+
+def shipped(student: Network) -> Path:
+    """The shipped artifact of the same architecture and arguments. Raises UserError for none."""
+    for path in shipped_files():
+        if outline(load_artifact(path)[0]) == outline(student.folded()):
+            return path
+    names = ", ".join(path.stem for path in shipped_files())
+    raise UserError(
+        f"weights=pretrained: nothing that ships has the arguments of this {type(student).__name__}"
+        f"; there are {names}, to be had with the arguments in conf/student/<name>.yaml"
+    )
+
+
+def shipped_files() -> list[Path]:
+    return sorted(BUNDLED.glob("*.safetensors"))
+
+
+def outline(network: Network) -> tuple[str, dict[str, Any]]:
+    """What tells networks apart but for their weights: the layers and the plain attributes."""
+    plain = {key: value for key, value in vars(network).items() if isinstance(value, int | str)}
+    return repr(network), plain | {"training": None}

@@ -1,0 +1,59 @@
+"""Starting a student from weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kd_lightning.deploy.artifact import load_artifact, save_artifact
+from kd_lightning.distill.initial import load_initial
+from kd_lightning.distill.run import train
+from kd_lightning.errors import UserError
+from kd_lightning.models.students import StudentCNN, StudentFast, StudentRep
+from kd_lightning.models.teacher import BUNDLED
+from tests.runs import tiny_run
+
+CNN = BUNDLED / "student_cnn.safetensors"
+
+
+def test_pretrained_is_the_shipped_student_of_the_same_arguments() -> None:
+    student = StudentCNN(residual=True)
+    assert load_initial(student, "pretrained") == CNN
+    shipped, _ = load_artifact(CNN)
+    for name, value in shipped.state_dict().items():
+        assert torch.equal(student.state_dict()[name], value)
+
+
+def test_pretrained_with_other_arguments_says_what_ships() -> None:
+    """Same tensors, but the shipped student has a global skip."""
+    with pytest.raises(UserError, match="student_cnn"):
+        load_initial(StudentCNN(residual=False), "pretrained")
+
+
+def test_rep_student_starts_from_a_folded_artifact(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    plain, rep = StudentFast(width=8, depth=3), StudentRep(width=8, depth=3)
+    save_artifact(tmp_path / "a.safetensors", plain, {"width": 8, "depth": 3})
+    load_initial(rep, str(tmp_path / "a.safetensors"))
+    x = torch.rand(1, 3, 12, 14)
+    torch.testing.assert_close(rep(x), plain(x), atol=1e-5, rtol=0)
+
+
+def test_weights_that_do_not_fit_are_refused_by_file() -> None:
+    with pytest.raises(UserError, match=r"student_cnn.safetensors.*StudentFast"):
+        load_initial(StudentFast(), str(CNN))
+
+
+@pytest.mark.parametrize("key", ["weights=pretrained", "initial=pretrained", f"initial={CNN}"])
+def test_run_starts_from_the_weights_that_it_is_told(
+    tmp_path: Path, photos: Path, key: str
+) -> None:
+    cfg = tiny_run(
+        *(tmp_path, photos, "student.residual=true", key, "optimizer.lr=0"),
+        "trainer.max_epochs=1",
+    )
+    train(cfg)
+    trained, _ = load_artifact(tmp_path / "student.safetensors")
+    shipped, _ = load_artifact(CNN)
+    for name, value in shipped.state_dict().items():
+        assert torch.equal(trained.state_dict()[name], value)
