@@ -110,7 +110,9 @@ class StudentFast(Network):
 
 
 class StudentRep(StudentFast):
-    """A StudentFast whose convolutions train as sums of linear branches (`RepConv`).
+    """A StudentFast whose convolutions train as sums of linear branches (`RepConv`), the first one
+    blind to flat areas: there the detail is the same at any brightness, so that no checkerboard
+    of the four phases has to be unlearned.
 
     Arguments are those of StudentFast; `folded()` is the StudentFast that computes the same, which
     is what a run leaves as its artifact.
@@ -126,13 +128,15 @@ class StudentRep(StudentFast):
     ) -> None:
         super().__init__(scale, width, depth, stride, activation)
         self.arguments = (scale, width, depth, stride, activation)
+        self.body[0] = RepConv(3 * stride**2, width, blind_groups=3)
 
     def convolution(self, fan_in: int, fan_out: int) -> nn.Module:
         return RepConv(fan_in, fan_out)
 
     @torch.no_grad()
     def absorb(self, plain: StudentFast) -> None:
-        """Take over the weights of a StudentFast of the same shape: same output, all branches."""
+        """Take over the weights of a StudentFast of the same shape, folded from a StudentRep: same
+        output, all branches."""
         for target, source in zip(self.body, plain.body, strict=True):
             if isinstance(target, RepConv) and isinstance(source, nn.Conv2d):
                 target.absorb(source)
@@ -158,12 +162,17 @@ class RepConv(nn.Conv2d):
     Devices", without its inner biases, so that the sum is one kernel exactly at the borders too.
     The branches are summed in the space of kernels at each step, so that training costs little
     more than a plain convolution (Hu et al. 2022, "Online Convolutional Re-parameterization").
+
+    Args:
+        blind_groups: number of groups of input channels over each of which the kernel sums to
+            zero; 0: it sums to anything.
     """
 
     masks: Tensor
 
-    def __init__(self, fan_in: int, fan_out: int) -> None:
+    def __init__(self, fan_in: int, fan_out: int, blind_groups: int = 0) -> None:
         super().__init__(fan_in, fan_out, 3, padding=1)
+        self.blind_groups = blind_groups
         self.point = nn.Parameter(nn.Conv2d(fan_in, fan_out, 1).weight.flatten(1) / 3)
         self.expand = nn.Parameter(nn.Conv2d(fan_in, 2 * fan_out, 1).weight.flatten(1))
         self.squeeze = nn.Parameter(nn.Conv2d(2 * fan_out, fan_out, 3).weight)
@@ -179,7 +188,11 @@ class RepConv(nn.Conv2d):
         weight = weight + torch.einsum("koi,khw->oihw", self.edge_scale * self.edge, self.masks)
         same = self.in_channels == self.out_channels
         point = self.point + torch.eye(self.in_channels).to(self.point) if same else self.point
-        return weight + F.pad(point[..., None, None], (1, 1, 1, 1))
+        weight = weight + F.pad(point[..., None, None], (1, 1, 1, 1))
+        if self.blind_groups:
+            taps = weight.reshape(len(weight), self.blind_groups, -1)
+            weight = (taps - taps.mean(dim=2, keepdim=True)).view_as(weight)
+        return weight
 
     def forward(self, x: Tensor) -> Tensor:
         return self._conv_forward(x, self.kernel(), self.bias)

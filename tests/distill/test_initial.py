@@ -32,7 +32,7 @@ def test_pretrained_with_other_arguments_says_what_ships() -> None:
 
 def test_rep_student_starts_from_a_folded_artifact(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    plain, rep = StudentFast(width=8, depth=3), StudentRep(width=8, depth=3)
+    plain, rep = StudentRep(width=8, depth=3).folded(), StudentRep(width=8, depth=3)
     save_artifact(tmp_path / "a.safetensors", plain, {"width": 8, "depth": 3})
     load_initial(rep, str(tmp_path / "a.safetensors"))
     x = torch.rand(1, 3, 12, 14)

@@ -95,12 +95,20 @@ def test_folded_student_is_plain_and_equal(activation: str, photo_tensor: Tensor
     torch.testing.assert_close(folded(x), student(x), atol=1e-5, rtol=0)
 
 
-def test_rep_student_absorbs_a_plain_one() -> None:
+def test_rep_student_absorbs_a_folded_one() -> None:
     torch.manual_seed(4)
-    student, plain = StudentRep(width=8, depth=3), StudentFast(width=8, depth=3)
+    student, plain = StudentRep(width=8, depth=3), StudentRep(width=8, depth=3).folded()
     student.absorb(plain)
     x = torch.rand(1, 3, 12, 14)
     torch.testing.assert_close(student(x), plain(x), atol=1e-5, rtol=0)
+
+
+def test_rep_student_adds_the_same_detail_to_flat_areas_of_any_colour() -> None:
+    torch.manual_seed(6)
+    student = StudentRep(width=8, depth=3)
+    areas = [torch.rand(1, 3, 1, 1).expand(1, 3, 40, 40) for _ in range(2)]
+    details = [(student(area) - area)[..., 12:-12, 12:-12] for area in areas]
+    torch.testing.assert_close(details[0], details[1], atol=1e-6, rtol=0)
 
 
 def test_every_branch_learns() -> None:
