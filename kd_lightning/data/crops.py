@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.data.strips import Strips
+from kd_lightning.data.strips import Place, Strips
 from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
 
 Batch = dict[str, Tensor]
@@ -30,11 +30,11 @@ class Crop(NamedTuple):
     op: int
 
 
-class Place(NamedTuple):
-    """Where a crop lies: rows and columns of the LR window, and of the HR and teacher crop."""
+class Places(NamedTuple):
+    """Where a sample lies: the LR window, and the HR and teacher crop."""
 
-    window: tuple[slice, slice]
-    crop: tuple[slice, slice]
+    window: Place
+    crop: Place
 
 
 class CropGeometry:
@@ -62,11 +62,11 @@ class CropGeometry:
         """
         return min(max(position - self.margin, 0), length - self.window)
 
-    def place(self, draw: Crop, lr_size: tuple[int, ...]) -> Place:
+    def places(self, draw: Crop, lr_size: tuple[int, ...]) -> Places:
         """Where `draw` lies in an image whose LR array has this shape."""
         top, left = self.corner(draw.y, lr_size[0]), self.corner(draw.x, lr_size[1])
         y, x = draw.y * self.scale, draw.x * self.scale
-        return Place(
+        return Places(
             (slice(top, top + self.window), slice(left, left + self.window)),
             (slice(y, y + self.hr), slice(x, x + self.hr)),
         )
@@ -118,12 +118,12 @@ class Images(NamedTuple):
     hr: Strips
     teacher: Strips | None
 
-    def prefetch(self, place: Place) -> None:
-        """Have the system start to read what a crop at `place` needs."""
-        self.lr.prefetch(*place.window)
-        self.hr.prefetch(*place.crop)
+    def prefetch(self, places: Places) -> None:
+        """Have the system start to read what a sample there needs."""
+        self.lr.prefetch(places.window)
+        self.hr.prefetch(places.crop)
         if self.teacher is not None:
-            self.teacher.prefetch(*place.crop)
+            self.teacher.prefetch(places.crop)
 
 
 def cut(images: Callable[[int], Images], draws: Sequence[Crop], geometry: CropGeometry) -> Tensor:
@@ -138,17 +138,17 @@ def cut(images: Callable[[int], Images], draws: Sequence[Crop], geometry: CropGe
     windows, hr = crops.window.numpy(), crops.hr.numpy()
     teacher = None if crops.teacher is None else crops.teacher.numpy()
     sources = [images(draw.image) for draw in draws]
-    found = [geometry.place(d, source.lr.shape) for d, source in zip(draws, sources, strict=True)]
-    for source, place in zip(sources, found, strict=True):
-        source.prefetch(place)  # for the whole batch, before the first wait for a disk
-    for n, (draw, source, place) in enumerate(zip(draws, sources, found, strict=True)):
-        rows, columns = place.window
-        windows[n] = source.lr[place.window]
+    found = [geometry.places(d, source.lr.shape) for d, source in zip(draws, sources, strict=True)]
+    for source, at in zip(sources, found, strict=True):
+        source.prefetch(at)  # for the whole batch, before the first wait for a disk
+    for n, (draw, source, at) in enumerate(zip(draws, sources, found, strict=True)):
+        rows, columns = at.window
+        source.lr.copy(at.window, windows[n])
         places[n] = draw.y - rows.start, draw.x - columns.start
         ops[n] = draw.op
-        hr[n] = source.hr[place.crop]
+        source.hr.copy(at.crop, hr[n])
         if teacher is not None and source.teacher is not None:
-            teacher[n] = source.teacher[place.crop]
+            source.teacher.copy(at.crop, teacher[n])
     return packed
 
 

@@ -17,6 +17,7 @@ from kd_lightning.data.images import Pixels
 
 WIDTH = 128  # pixels of a strip; the last one of an image may be narrower
 Shape = tuple[int, int, int]
+Place = tuple[slice, slice]
 
 
 def to_strips(image: Pixels) -> Pixels:
@@ -26,8 +27,8 @@ def to_strips(image: Pixels) -> Pixels:
 
 
 class Strips:
-    """An image (H, W, 3) whose bytes `data` (H*W*3) lie in strips; read as `strips[rows, columns]`,
-    two slices with start and stop, which copies."""
+    """An image (H, W, 3) whose bytes `data` (H*W*3) lie in strips. A place in it is two
+    slices with start and stop: rows and columns."""
 
     def __init__(self, data: Pixels, shape: Shape, mapping: mmap.mmap | None = None) -> None:
         self.shape = shape
@@ -46,24 +47,30 @@ class Strips:
             mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return cls(np.frombuffer(mapping, np.uint8, offset=offset), shape, mapping)
 
-    def __getitem__(self, place: tuple[slice, slice]) -> Pixels:
+    def __getitem__(self, place: Place) -> Pixels:
         rows, columns = place
         image = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+        self.copy(place, image)
+        return image
+
+    def copy(self, place: Place, image: Pixels) -> None:
+        """Write what lies at `place` into `image`, which has its size."""
+        rows, columns = place
         for start, stop in self._strips(columns):
             left = start - start % WIDTH
             inside = self._strip(left)[rows, start - left : stop - left]
             image[:, start - columns.start : stop - columns.start] = inside
-        return image
 
     def whole(self) -> Pixels:
         """The image (H, W, 3), a copy."""
         height, width, _ = self.shape
         return self[0:height, 0:width]
 
-    def prefetch(self, rows: slice, columns: slice) -> None:
-        """Have the system start to read what `self[rows, columns]` will need; does not wait."""
+    def prefetch(self, place: Place) -> None:
+        """Have the system start to read what lies at `place`; does not wait."""
         if self._mapping is None or not hasattr(mmap, "MADV_WILLNEED"):
             return
+        rows, columns = place
         before = len(self._mapping) - len(self._data)
         height, width, _ = self.shape
         for start, _ in self._strips(columns):

@@ -31,5 +31,5 @@ def test_strips_are_read_from_a_file_behind_its_header(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (90, 2 * WIDTH + 40, 3), np.uint8)
     (tmp_path / "a").write_bytes(b"a header" + to_strips(image).tobytes())
     strips = Strips.map(tmp_path / "a", 8, (90, 2 * WIDTH + 40, 3))
-    strips.prefetch(slice(60, 90), slice(100, 2 * WIDTH + 40))
+    strips.prefetch((slice(60, 90), slice(100, 2 * WIDTH + 40)))
     np.testing.assert_array_equal(strips.whole(), image)
