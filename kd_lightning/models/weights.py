@@ -19,10 +19,12 @@ from kd_lightning.models.swinir import SwinIR
 
 State = dict[str, Tensor]
 WRAPPERS = ("params_ema", "params", "state_dict")  # best first: averaged weights, if they are there
+STUDENT = "student."  # begins the names of a student's tensors in a checkpoint of our own
 
 
 def read_state(path: Path) -> State:
-    """The state dict in a .safetensors, or in a .pth/.pt/.ckpt as BasicSR and others write it.
+    """The network's state dict in a .safetensors (an artifact too), or in a .pth/.pt/.ckpt: a bare
+    one, BasicSR's `net_g_*.pth`, or a training checkpoint of our own, whose student it is.
 
     Raises:
         UserError: no such file, not loadable without unpickling objects, or no state dict.
@@ -47,7 +49,12 @@ def read_state(path: Path) -> State:
     strays = [name for name, value in content.items() if not isinstance(value, Tensor)]
     if strays:
         raise UserError(f"{path}: holds no tensor under {strays[0]!r}, so it is no state dict")
-    return dict(content)
+    student = {
+        name.removeprefix(STUDENT): value
+        for name, value in content.items()
+        if name.startswith(STUDENT)
+    }
+    return student or dict(content)
 
 
 def swinir_arguments(state: Mapping[str, Tensor], source: Path | str) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """Weights files: what is read, what is told from the tensors alone, what is refused and how."""
 
+import importlib.util
 import pickle
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from safetensors.torch import save_file
 
+from kd_lightning.compat import import_basicsr
+from kd_lightning.deploy.artifact import save_artifact
 from kd_lightning.errors import UserError
+from kd_lightning.models.students import StudentCNN
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.weights import load_swinir, read_state, swinir_arguments
 from tests.models.swinir_variants import LIGHT, TINY, VARIANTS, official, randomise
@@ -43,6 +48,44 @@ def test_averaged_weights_are_preferred(tmp_path):
         {"params": {"w": torch.zeros(1)}, "params_ema": {"w": torch.ones(1)}}, tmp_path / "w.pth"
     )
     assert read_state(tmp_path / "w.pth")["w"] == 1
+
+
+def test_basicsr_training_checkpoint_is_a_students_weights(tmp_path):
+    """Written by BasicSR itself, as its training does: plain and averaged weights in one file."""
+    if importlib.util.find_spec("basicsr") is None:
+        pytest.skip("the extra basicsr is not installed")
+    import_basicsr()
+    from basicsr.archs.swinir_arch import SwinIR as Reference
+    from basicsr.models.base_model import BaseModel
+
+    plain, averaged = (randomise(Reference(img_size=48, **TINY), seed=seed) for seed in (0, 1))
+    training = BaseModel({"num_gpu": 0, "is_train": True, "path": {"models": str(tmp_path)}})
+    training.save_network([plain, averaged], "net_g", -1, param_key=["params", "params_ema"])
+    student = SwinIR(**TINY)
+    student.load_state_dict(read_state(tmp_path / "net_g_latest.pth"), strict=True)
+    x = torch.rand(1, 3, 16, 24)
+    with torch.no_grad():
+        assert (student.eval()(x) - averaged(x)).abs().max() < 1e-5
+
+
+def test_checkpoint_of_our_own_training_holds_a_students_weights(tmp_path):
+    """As Lightning writes it: the module's tensors by attribute, beside the optimizer and more."""
+    module = LightningModule()
+    module.student = randomise(StudentCNN())
+    module.loss = torch.nn.Conv2d(1, 1, 1)  # a loss may have tensors too
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    found = read_state(tmp_path / "last.ckpt")
+    expected = module.student.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_artifact_is_a_students_weights(tmp_path):
+    network = randomise(StudentCNN(residual=True))
+    save_artifact(tmp_path / "s.safetensors", network, {"residual": True})
+    StudentCNN(residual=True).load_state_dict(read_state(tmp_path / "s.safetensors"), strict=True)
 
 
 def test_safetensors_loads(tmp_path):
