@@ -101,8 +101,9 @@ class SwinIR(Network):
     ``upsampler``: 'pixelshuffle' (classical), 'pixelshuffledirect' (lightweight), 'nearest+conv'
     (real-world; scale 2 or 4), '' (same size: denoising, JPEG artefacts; scale 1).
 
-    Under autocast the residuals and the last convolutions keep the precision of the input: an
-    output rounded to bf16 would be off by up to half of an 8-bit level.
+    Under autocast the residuals, the first and the last convolutions keep the precision of the
+    input: features that carry the image, rounded to bf16, would be off by up to half of an 8-bit
+    level.
 
     ``forward``: float (B, in_chans, h, w) in [0, 1], any h, w >= 1 -> (B, in_chans, h*scale,
     w*scale), not clamped. The input is mirrored up to a multiple of the window, as the official
@@ -184,7 +185,8 @@ class SwinIR(Network):
         height, width = x.shape[-2:]
         x = mirror_to_multiple(x, self.stride)
         x = ((x - self.mean) * self.img_range).contiguous(memory_format=torch.channels_last)
-        shallow = self.conv_first(x).to(x.dtype)
+        with in_full_precision(x.device):
+            shallow = self.conv_first(x)
         deep = self.conv_after_body(self._features(shallow)) + shallow
         with in_full_precision(x.device):
             out = self._tail(x, deep) / self.img_range + self.mean
