@@ -51,7 +51,16 @@ MEDIUM = {
     "num_heads": [6] * 6,
     "upsampler": "pixelshuffle",
 }
-TILES = ((256, 0, 0), (256, 8, 8), (256, 24, 8), (256, 48, 16), (128, 24, 8))
+TILES = (  # tile, halo, blend
+    (256, 0, 0),
+    (256, 8, 0),
+    (256, 8, 8),
+    (256, 16, 16),
+    (256, 24, 8),
+    (256, 32, 0),
+    (256, 48, 16),
+    (128, 24, 8),
+)
 
 
 @torch.inference_mode()
@@ -126,17 +135,18 @@ def memory(options: argparse.Namespace) -> list[Row]:
 @torch.inference_mode()
 def tiles(options: argparse.Namespace) -> list[Row]:
     """How far tiled outputs are from the untiled one, in 8-bit levels, on the first images."""
+    untiled = bundled(options, tile=1 << 20)
+    network = untiled.network()
+    paths = pictures(options.hr)[: options.images]
+    images = [torch.tensor(read_pair(path, 2)[0]).permute(2, 0, 1) for path in paths]
+    wholes = [untiled.enhance(network, lr).int() for lr in images]
     rows = []
     for tile, halo, blend in TILES:
         teacher = bundled(options, tile=tile, halo=halo, blend=blend)
-        whole = bundled(options, tile=1 << 20)
-        network = whole.network()
         largest, total, pixels = 0, 0, 0
         changed = 0
-        for path in pictures(options.hr)[: options.images]:
-            lr = torch.tensor(read_pair(path, 2)[0]).permute(2, 0, 1)
-            parts = teacher.enhance(network, lr).int()
-            difference = (parts - whole.enhance(network, lr).int()).abs()
+        for lr, whole in zip(images, wholes, strict=True):
+            difference = (teacher.enhance(network, lr).int() - whole).abs()
             largest = max(largest, int(difference.max()))
             total += int(difference.square().sum())
             changed += int((difference > 0).sum())
