@@ -25,7 +25,7 @@ def enhance(
             Alpha is interpolated, not restored.
         scale: output pixels per input pixel; None for the network's own. A network that takes
             the interpolated image can do any scale, 1 (sharpen at the same size) included.
-        tile: side of a tile in the network's input; None chooses one.
+        tile: side of a tile in the network's input; None for the runner's.
 
     Yields:
         (rows, W*scale, C) of the dtype of `pixels`.
@@ -42,7 +42,7 @@ def enhance(
     inner = 1 if runner.takes_lr else scale  # network input pixels per pixel of the picture
     halo = -(-runner.radius // inner) + (KERNEL_RADIUS if inner > 1 else 0)
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    tile = tile or default_tile(runner.radius)
+    tile = tile or runner.tile
     for band in bands(
         lambda part: _restore(runner, part, scale),
         image,
@@ -52,11 +52,6 @@ def enhance(
         multiple=runner.stride // math.gcd(runner.stride, inner),
     ):
         yield band[0].permute(1, 2, 0).contiguous().numpy()
-
-
-def default_tile(radius: int) -> int:
-    """A side at which the halo costs little and a tile's activations stay in tens of megabytes."""
-    return 384 if radius <= 8 else 640
 
 
 def _restore(runner: Runner, part: Tensor, scale: int) -> Tensor:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kd_lightning.deploy.shipped import DEFAULT, find_weights
 from kd_lightning.errors import UserError
 
 if TYPE_CHECKING:  # heavy imports wait until the arguments are understood
     from kd_lightning.deploy.backends import Runner
 
 STREAM = "-"
-DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "student_cnn.safetensors"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +35,11 @@ def _parser() -> argparse.ArgumentParser:
     add("input", nargs="+", help="files, folders, globs; - is standard input")
     add("-o", "--output", required=True, help="file, folder, or - for PNG on standard output")
     add("--scale", type=int, choices=(1, 2, 3, 4), help="1 sharpens; default: the weights' own")
-    add("--weights", help=".safetensors, .onnx or .xml; default: the student of the package")
+    add(
+        "--weights",
+        default=DEFAULT,
+        help="name of a student of the package, or .safetensors, .onnx, .xml; default: %(default)s",
+    )
     add("--backend", choices=("auto", "torch", "onnx", "openvino"), default="auto")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
@@ -50,14 +54,11 @@ def _run(options: argparse.Namespace) -> int:
     inputs = expand(options.input)
     jobs = [(name, _target(name, options.output, len(inputs))) for name in inputs]
     _refuse_collisions(jobs)
-    if not options.weights and not DEFAULT_WEIGHTS.is_file():
-        raise UserError("this installation ships no weights; give --weights FILE")
+    weights = find_weights(options.weights)
 
     from kd_lightning.deploy.backends import open_weights
 
-    runner = open_weights(
-        options.weights or DEFAULT_WEIGHTS, options.backend, options.device, options.precision
-    )
+    runner = open_weights(weights, options.backend, options.device, options.precision)
     if options.scale and runner.takes_lr and options.scale != runner.scale:
         raise UserError(f"--scale {options.scale}: these weights only enlarge by {runner.scale}")
     _say(f"kd-enhance: {runner.name}, {len(jobs)} picture(s)")

@@ -59,7 +59,13 @@ def load_any(path: Path) -> tuple[Network, dict[str, Any]]:
         network.load_state_dict(own)
     except RuntimeError as error:
         raise UserError(f"{path}: weights do not fit {name}: {str(error)[:120]}") from None
-    metadata = {"architecture": name, "arguments": node, "steps": state.get("global_step")}
+    if isinstance(network, students.StudentRep):
+        network = network.eval().folded()
+    metadata = {
+        "architecture": type(network).__name__,
+        "arguments": node,
+        "steps": state.get("global_step"),
+    }
     return network.eval().requires_grad_(False), metadata
 
 

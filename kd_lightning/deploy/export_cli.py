@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kd_lightning.deploy.shipped import find_weights
 from kd_lightning.errors import UserError
 
 
@@ -12,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 written, 2 refused."""
     parser = argparse.ArgumentParser("kd-export", description=__doc__)
     add = parser.add_argument
-    add("source", type=Path, help="student.safetensors, or a .ckpt of train.py")
+    add("source", help="name of a student of the package, student.safetensors, or a .ckpt")
     add("-o", "--output", type=Path, required=True, help="name.safetensors, .onnx or .xml")
     add("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="fp16, int8: .xml")
     add("--calibration", type=Path, help="folder of HR pictures for int8")
@@ -23,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"{options.output} exists; use --force to overwrite it")
         from kd_lightning.deploy.export import export
 
-        measured = export(options.source, options.output, options.precision, options.calibration)
+        source = find_weights(options.source)
+        measured = export(source, options.output, options.precision, options.calibration)
     except UserError as error:
         print(f"kd-export: {error}", file=sys.stderr)
         return 2

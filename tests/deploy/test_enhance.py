@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kd_lightning.deploy.backends import Runner, cpu_has_bf16, from_network, open_weights
 from kd_lightning.deploy.enhance import enhance
+from kd_lightning.deploy.graph import for_cpu
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.students import StudentCNN, StudentFast
@@ -116,6 +117,17 @@ def test_every_backend_computes_the_network(backend: str, network: torch.nn.Modu
         x = torch.rand(1, 3, height, width)
         with torch.inference_mode():
             assert (runner(x) - network(x)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (37, 51)])
+def test_the_form_for_cpus_is_exact(height: int, width: int) -> None:
+    network = StudentCNN().eval()
+    x = torch.rand(1, 3, height, width)
+    other = for_cpu(network)
+    assert [m.out_channels for m in other.modules() if isinstance(m, torch.nn.Conv2d)][-1] == 12
+    assert [m.out_channels for m in network.modules() if isinstance(m, torch.nn.Conv2d)][-1] == 3
+    with torch.inference_mode():
+        assert (other(x) - network(x)).abs().max() <= 1e-6
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from kd_lightning.deploy import enhance_cli
+from kd_lightning.deploy.shipped import shipped
 
 PIXELS = np.random.default_rng(2).integers(0, 256, (14, 19, 3), np.uint8)
 
@@ -42,6 +43,13 @@ def test_one_file_to_one_file(photo: Path, tmp_path: Path, call) -> None:
     assert size(out) == (38, 28)
     assert call(photo, "-o", tmp_path / "same.jpg", "--scale", 1) == 0
     assert size(tmp_path / "same.jpg") == (19, 14)
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_students_of_the_package_are_found_by_name(photo: Path, tmp_path: Path, name: str) -> None:
+    command = [str(photo), "-o", str(tmp_path / "out.png"), "--weights", name, "--backend", "torch"]
+    assert enhance_cli.main(command) == 0
+    assert size(tmp_path / "out.png") == (38, 28)
 
 
 def test_folders_and_globs_go_to_a_folder(photo: Path, tmp_path: Path, call) -> None:
@@ -94,6 +102,7 @@ def test_standard_input_to_standard_output(photo: Path, fast_weights: Path) -> N
         (["{photo}", "{folder}/copy/photo.png", "-o", "x"], "would both be written"),
         (["{photo}", "{folder}/copy/photo.png", "-o", "{photo}"], "need a folder"),
         (["{photo}", "-o", "x.png", "--tile", "big"], "--tile big"),
+        (["{photo}", "-o", "x.png", "--weights", "student_cn"], "which has student_cnn, "),
         (["{photo}", "-o", "x.png", "--weights", "none.safetensors"], "none.safetensors: no such"),
     ],
 )

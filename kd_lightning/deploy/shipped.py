@@ -1,0 +1,34 @@
+"""The weights that come with the package, by name."""
+
+from difflib import SequenceMatcher
+from pathlib import Path
+
+from kd_lightning.errors import UserError
+
+FOLDER = Path(__file__).parents[1] / "weights"
+DEFAULT = "student_cnn"
+
+
+def shipped(pattern: str = "student*.safetensors") -> dict[str, Path]:
+    """Name -> file, sorted by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob(pattern))}
+
+
+def find_weights(weights: str) -> Path:
+    """The file that `weights` means: a path, or the name of shipped weights, which has neither a
+    suffix nor a separator.
+
+    Raises:
+        UserError: no shipped weights have that name; those that exist are listed, nearest first.
+    """
+    path = Path(weights)
+    if path.suffix or path.name != weights:
+        return path
+    known = shipped("*.safetensors")
+    if weights in known:
+        return known[weights]
+    nearest = sorted(known, key=lambda name: -SequenceMatcher(None, weights, name).ratio())
+    raise UserError(
+        f"weights={weights}: no such weights in this installation, which has "
+        f"{', '.join(nearest) or 'none'}; or give a file"
+    )
