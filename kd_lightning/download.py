@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import urllib.error
@@ -21,6 +20,7 @@ from rich.progress import (
 )
 
 from kd_lightning.errors import UserError
+from kd_lightning.files import file_hash
 
 CHUNK = 1 << 20  # bytes
 ATTEMPTS = 5  # connections in a row that bring no byte
@@ -80,8 +80,7 @@ def mismatch(
     for name, expected in (("sha256", sha256), ("md5", md5)):
         if expected is None:
             continue
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, name).hexdigest()
+        digest = file_hash(path, name)
         if digest != expected.lower():
             return f"has {name} {digest}, expected {expected.lower()}"
     return ""

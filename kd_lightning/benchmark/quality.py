@@ -9,12 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 from kd_lightning import quality
-from kd_lightning.data.pairing import sibling
 from kd_lightning.deploy.backends import Runner
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.deploy.pictures import read_picture
 from kd_lightning.deploy.suffixes import READABLE
 from kd_lightning.errors import UserError
+from kd_lightning.files import sibling
 from kd_lightning.models.interpolate import upscale
 
 Method = Callable[[np.ndarray, str], np.ndarray | Tensor | None]

@@ -7,8 +7,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from kd_lightning.data.images import remove_leftovers, write_atomic
 from kd_lightning.errors import UserError
+from kd_lightning.files import remove_leftovers, write_atomic
 
 KEEP_SIZE, PUNCH_HOLE = 1, 2  # flags of Linux's fallocate(2)
 

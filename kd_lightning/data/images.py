@@ -1,9 +1,7 @@
 """Image files in and out: everything the project reads becomes uint8 RGB, or is refused by name."""
 
 import io
-import os
 import struct
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from kd_lightning.errors import UserError
+from kd_lightning.files import write_atomic
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -56,50 +55,12 @@ def pixel_count(path: Path) -> int:
         return 0
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what a killed `write_atomic` left below `folder`."""
-    for leftover in folder.rglob(".tmp-*"):
-        leftover.unlink(missing_ok=True)
-
-
 def write_png(path: Path, pixels: Pixels) -> None:
     """Write uint8 (H, W, 3) `pixels` as PNG; `path` holds the whole image or is not touched."""
     buffer = io.BytesIO()
     # Level 1: a third larger than the default, five times faster to write.
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     write_atomic(path, buffer.getvalue())
-
-
-def write_atomic(path: Path, *parts: bytes | memoryview) -> None:
-    """Write `parts` to `path`, durably and all or nothing; makes the parent folders.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise unwritable(path, error) from None
-        raise
-
-
-def unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{path}: cannot write ({error.strerror}); free disk space, or name another folder "
-        "with data.cache_dir=..."
-    )
 
 
 def _to_rgb(image: Image.Image, path: Path) -> Pixels:

@@ -39,12 +39,6 @@ def list_images(folder: Path) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def sibling(hr_folder: Path, ending: str) -> Path | None:
-    """`hr_folder` with the last "_HR" of its name replaced by `ending`; None where it has none."""
-    before, found, after = hr_folder.name.rpartition("_HR")
-    return hr_folder.parent / f"{before}{ending}{after}" if found else None
-
-
 def pair(hr: Mapping[str, Path], folder: Path, scale: int, what: str) -> dict[str, Path]:
     """The file of `folder` for each stem of `hr`; `what` names these files in errors.
 

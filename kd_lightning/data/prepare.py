@@ -18,10 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kd_lightning.data.degradation import crop_to_multiple, degrade, multiple, resize
 from kd_lightning.data.disk import gigabytes, require_space
-from kd_lightning.data.images import Pixels, decode_rgb, pixel_count, unwritable
+from kd_lightning.data.images import Pixels, decode_rgb, pixel_count
 from kd_lightning.data.store import Origin
 from kd_lightning.data.triplets import Recipe, Triplets
 from kd_lightning.errors import UserError
+from kd_lightning.files import unwritable
 
 log = logging.getLogger(__name__)
 

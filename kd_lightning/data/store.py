@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from kd_lightning.data.images import Pixels, remove_leftovers, unwritable, write_atomic
+from kd_lightning.data.images import Pixels
 from kd_lightning.data.strips import Strips, to_strips
 from kd_lightning.errors import UserError
+from kd_lightning.files import remove_leftovers, unwritable, write_atomic
 
 FORMAT = 2  # of the manifest and the arrays; another number is another store
 MANIFEST = "manifest.json"

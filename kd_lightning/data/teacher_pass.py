@@ -7,7 +7,6 @@ moment and continues where it was.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -28,9 +27,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import kd_lightning
-from kd_lightning.data.images import Pixels, read_rgb, write_atomic
+from kd_lightning.data.images import Pixels, read_rgb
 from kd_lightning.data.store import StoredArray
 from kd_lightning.errors import UserError
+from kd_lightning.files import file_hash, write_atomic
 from kd_lightning.models.teacher import NetworkTeacher
 
 log = logging.getLogger(__name__)
@@ -63,9 +63,7 @@ def teacher_outputs(
         UserError: no weights, an LR image that cannot be used, a full disk.
     """
     cache = folder / teacher.key
-    tasks = [
-        Task(stem, lr, _sha256(_file(lr)), cache / f"{stem}.png") for stem, lr in lr_images.items()
-    ]
+    tasks = [Task(stem, lr, _digest(lr), cache / f"{stem}.png") for stem, lr in lr_images.items()]
     outputs = {task.stem: task.output for task in tasks}
     pending = _agreed(sum(not task.done() for task in tasks))
     if pending == 0:
@@ -255,9 +253,9 @@ def _remove_abandoned(cache: Path) -> None:
             continue
 
 
-def _sha256(path: Path) -> str:
+def _digest(lr: Path | StoredArray) -> str:
+    path = _file(lr)
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise UserError(f"{path}: cannot read this LR image ({error.strerror})") from error

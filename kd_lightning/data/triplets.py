@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kd_lightning.data.pairing import list_images, pair, sibling
+from kd_lightning.data.pairing import list_images, pair
 from kd_lightning.data.store import FORMAT, Origin, Shelf, folder_id
 from kd_lightning.errors import UserError
+from kd_lightning.files import sibling
 
 log = logging.getLogger(__name__)
 

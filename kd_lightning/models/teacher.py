@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from kd_lightning.download import download, home
 from kd_lightning.errors import UserError
+from kd_lightning.files import file_hash, sibling
 from kd_lightning.models.tiling import tiled
 
 BUNDLED = Path(__file__).parents[1] / "weights"
@@ -78,7 +78,7 @@ class NetworkTeacher:
         """The sha256 (hex) of the weights file. Raises UserError where there is none."""
         if self.sha256 and self.weights is None:
             return self.sha256
-        return _sha256(self.file)
+        return file_hash(self.file)
 
     @cached_property
     def file(self) -> Path:
@@ -99,7 +99,7 @@ class NetworkTeacher:
     def _fetched(self, url: str, path: Path) -> Path:
         by_hand = path.exists()
         download(url, path, size=self.size, sha256=self.sha256)
-        if by_hand and self.sha256 and (found := _sha256(path)) != self.sha256:
+        if by_hand and self.sha256 and (found := file_hash(path)) != self.sha256:
             raise UserError(f"{path}: has sha256 {found}, expected {self.sha256}; delete it")
         return path
 
@@ -155,13 +155,12 @@ class FolderTeacher:
         Raises:
             UserError: the name does not hold "_HR", or there is no such folder.
         """
-        before, found, after = hr_folder.name.rpartition("_HR")
-        if not found:
+        folder = sibling(hr_folder, "_teacher")
+        if folder is None:
             raise UserError(
                 f"{hr_folder}: teacher=folder needs a folder named <name>_HR, to find "
                 "<name>_teacher beside it; rename it"
             )
-        folder = hr_folder.with_name(f"{before}_teacher{after}")
         if not folder.is_dir():
             raise UserError(
                 f"{folder}: no such folder; teacher=folder expects the teacher's outputs there"
@@ -180,8 +179,3 @@ def self_ensemble(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
             total = out if total is None else total + out
     assert total is not None
     return total / 8
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

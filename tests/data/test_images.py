@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from small_data import picture
 
-from kd_lightning.data.images import read_rgb, write_atomic, write_png
+from kd_lightning.data.images import read_rgb, write_png
 from kd_lightning.errors import UserError
 
 
@@ -125,17 +125,3 @@ def test_a_full_disk_leaves_no_part_of_a_file(
     with pytest.raises(UserError, match=r"a\.png: cannot write \(No space left.*data\.cache_dir"):
         write_png(tmp_path / "a.png", picture(9, 9, 1))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_interrupted_write_keeps_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_atomic(tmp_path / "a", b"old")
-
-    def killed(*_: object) -> None:
-        raise OSError(errno.EIO, "gone")
-
-    monkeypatch.setattr(os, "replace", killed)
-    with pytest.raises(UserError):
-        write_atomic(tmp_path / "a", b"new and longer")
-    assert (tmp_path / "a").read_bytes() == b"old"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kd_lightning.data.pairing import list_images, pair, sibling, split_stems
+from kd_lightning.data.pairing import list_images, pair, split_stems
 from kd_lightning.errors import UserError
 
 NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1, max_size=12)
@@ -86,13 +86,6 @@ def test_an_empty_folder_is_named(tmp_path: Path, content: list[str]) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none: no such folder; set data\.root"):
         list_images(tmp_path / "none")
-
-
-def test_a_sibling_folder_replaces_the_last_hr() -> None:
-    assert sibling(Path("HR_HR/DIV2K_train_HR"), "_LR_bicubic") == Path(
-        "HR_HR/DIV2K_train_LR_bicubic"
-    )
-    assert sibling(Path("set5/HR"), "_teacher") is None
 
 
 @given(
