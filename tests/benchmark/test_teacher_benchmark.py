@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,3 +53,18 @@ def test_outputs_equal_basicsrs_where_their_times_are_compared(arguments, tmp_pa
     rows = json.loads((tmp_path / "out" / "speed.json").read_text())["rows"]
     differences = {row["network"]: float(row["largest difference"]) for row in rows}
     assert differences["kd_lightning fp32"] < 1e-4
+
+
+@pytest.mark.slow
+def test_a_div2k_image_fits_in_4_gb_with_swinir_m(tmp_path):
+    """At full width, with the default tiles; untiled it would take about 7 GB. The depth is cut to
+    two layers for time: what a layer needs is free again when the next begins."""
+    program = (
+        "import sys; from kd_lightning.benchmark import teacher; "
+        "teacher.MEDIUM.update(depths=[2], num_heads=[6]); sys.exit(teacher.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "memory", "--out", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])
+    (row,) = json.loads((tmp_path / "memory.json").read_text())["rows"]
+    assert row["output"] == "2040x1404" and row["tiles run"] == "1 of 12"
+    assert 0.5 < row["peak memory, GB"] < 4
