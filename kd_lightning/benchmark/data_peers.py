@@ -86,7 +86,33 @@ def pair_loader(dataset: Dataset[Any], batch_size: int, workers: int) -> DataLoa
     )
 
 
-Reader = Callable[[int], Pixels]  # image number to whole image, or a view of it
+Place = tuple[int, tuple[slice, slice]]  # image number, rows and columns
+Reader = Callable[[list[Place]], list[Pixels]]
+
+
+@contextlib.contextmanager
+def strips_reader(items: list[StoredImage], folder: Path) -> Iterator[Reader]:
+    """Our store."""
+    images = [item.hr.open() for item in items]
+
+    def read(places: list[Place]) -> list[Pixels]:
+        for number, place in places:
+            images[number].prefetch(place)
+        return [images[number][place] for number, place in places]
+
+    yield read
+
+
+@contextlib.contextmanager
+def rows_reader(items: list[StoredImage], folder: Path) -> Iterator[Reader]:
+    """HR arrays in `.npy` files as NumPy writes them, memory-mapped."""
+    (folder / "rows").mkdir(exist_ok=True)
+    images = []
+    for number, item in enumerate(items):
+        path = folder / "rows" / f"{number}.npy"
+        np.save(path, item.hr.read())
+        images.append(np.load(path, mmap_mode="r"))
+    yield cutting(images.__getitem__)
 
 
 @contextlib.contextmanager
@@ -101,13 +127,12 @@ def lmdb_reader(items: list[StoredImage], folder: Path) -> Iterator[Reader]:
                 writing.put(str(number).encode(), item.hr.read().tobytes())
         with environment.begin(buffers=True) as reading:
 
-            def read(number: int) -> Pixels:
+            def whole(number: int) -> Pixels:
                 stored = reading.get(str(number).encode())
                 assert stored is not None  # written above
-                data = np.frombuffer(stored, np.uint8)
-                return data.reshape(items[number].hr.shape)
+                return np.frombuffer(stored, np.uint8).reshape(items[number].hr.shape)
 
-            yield read
+            yield cutting(whole)
 
 
 @contextlib.contextmanager
@@ -121,22 +146,31 @@ def litdata_reader(items: list[StoredImage], folder: Path) -> Iterator[Reader]:
         _litdata_item, stored, str(folder / "litdata"), chunk_bytes="64MB", num_workers=1
     )
     dataset = litdata.StreamingDataset(str(folder / "litdata"))
-    yield lambda number: dataset[number]["hr"]
+    yield cutting(lambda number: dataset[number]["hr"])
 
 
 def _litdata_item(stored: StoredArray) -> dict[str, Pixels]:
     return {"hr": stored.read()}
 
 
-def crops_per_second(read: Reader, items: list[StoredImage], crop: int, seconds: float) -> float:
-    """Random HR crops cut from what `read` returns, in one process, one thread."""
+def cutting(whole: Callable[[int], Pixels]) -> Reader:
+    """Reads crops out of what `whole` returns for an image's number."""
+    return lambda places: [whole(number)[place].copy() for number, place in places]
+
+
+def crops_per_second(
+    read: Reader, items: list[StoredImage], crop: int, batch: int, seconds: float, crops: float
+) -> float:
+    """Random HR crops, in one process, one thread, for `seconds` or until there are `crops`."""
     rng = random.Random(0)
-    read(0)
-    count, began = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - began) < seconds:
+
+    def draw() -> Place:
         number = rng.randrange(len(items))
         height, width, _ = items[number].hr.shape
         y, x = rng.randrange(height - crop + 1), rng.randrange(width - crop + 1)
-        read(number)[y : y + crop, x : x + crop].copy()
-        count += 1
+        return number, (slice(y, y + crop), slice(x, x + crop))
+
+    count, began = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < seconds and count < crops:
+        count += len(read([draw() for _ in range(batch)]))
     return count / elapsed

@@ -72,7 +72,7 @@ class TripletDataModule(LightningDataModule):
             for: "error", "resize" (bicubic) or "pad" (repeat the edge, or cut, right and below).
         subset: use only the first so many training images of each folder, by name.
         split: share of the `train` images that validate instead, chosen by file name.
-        num_workers: loader processes; "auto" is right for most machines.
+        num_workers: loader processes; "auto": half the cores that may be used, at most 4.
         device_cache: keep the whole training store in the device's memory (a GPU with room).
         prepare_workers: threads that prepare; None: one for each core.
         seed: of the crops.

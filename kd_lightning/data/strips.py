@@ -1,9 +1,9 @@
 """How the pixels of a stored image lie in its file: in vertical strips.
 
-A crop of 128 rows from an array in row order touches 128 places, one in nearly every page of the
-rows' whole width. In strips of 128 columns it is two runs of bytes, of which the system can be told
-beforehand: from a cold disk that makes three times as many crops per second, and no fewer from a
-warm one (experiments/benchmark/data).
+A crop of 128 rows from an array in row order touches 128 places, in nearly every page of the rows'
+whole width. In strips of 128 columns it is two runs of bytes, of which the system can be told
+beforehand: that is worth twice the crops per second where the disk must be read
+(experiments/benchmark/data).
 """
 
 import mmap
