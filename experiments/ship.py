@@ -6,18 +6,31 @@ kd_lightning/weights/NAME.safetensors, with the data and licence notes in its me
 """
 
 import argparse
+import csv
 import shutil
 from pathlib import Path
 
 from kd_lightning.deploy.artifact import load_artifact, save_artifact
 from kd_lightning.models.teacher import BUNDLED
 
-EVIDENCE = (".hydra/config.yaml", ".hydra/overrides.yaml", "metrics.json", "metrics.csv")
+EVIDENCE = (".hydra/config.yaml", ".hydra/overrides.yaml", "metrics.json")
+CURVE_ROWS = 300  # training rows kept of a run, at even distances; validations are all kept
 DATA = (
     "24 photographs, CC0 or stated to be in the public domain by their distributors, and the 200 "
     "training images of BSDS500 (Arbelaez et al. 2011; research use); validated on 6 photographs"
 )
 LICENCE = "Apache-2.0; see NOTICE for the photographs and the teacher outputs it was trained on"
+
+
+def thin_curve(source: Path, target: Path) -> None:
+    with source.open() as file:
+        rows = list(csv.DictReader(file))
+    steps = sorted({int(row["step"]) for row in rows})
+    kept = set(steps[:: max(1, len(steps) // CURVE_ROWS)])
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["val/psnr_y"] or int(row["step"]) in kept)
 
 
 def main() -> None:
@@ -29,6 +42,7 @@ def main() -> None:
     options.target.mkdir(parents=True, exist_ok=True)
     for name in EVIDENCE:
         shutil.copy(options.run / name, options.target / Path(name).name)
+    thin_curve(options.run / "metrics.csv", options.target / "metrics.csv")
     if options.weights:
         network, metadata = load_artifact(options.run / "student.safetensors")
         notes = {"data": DATA, "licence": LICENCE, "recipe": options.target.as_posix()}

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.deploy.artifact import load_artifact
+from kd_lightning.deploy.shipped import shipped
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
 from kd_lightning.models.students import StudentRep
-from kd_lightning.models.teacher import BUNDLED
 from kd_lightning.models.weights import read_state
 
 
@@ -21,7 +21,7 @@ def load_initial(student: Network, source: str) -> Path:
     Raises:
         UserError: no shipped weights fit, or those of the file do not.
     """
-    path = shipped(student) if source == "pretrained" else Path(source)
+    path = shipped_for(student) if source == "pretrained" else Path(source)
     state = read_state(path)
     plain = student.folded()
     fits_folded = state.keys() == plain.state_dict().keys()
@@ -37,20 +37,18 @@ def load_initial(student: Network, source: str) -> Path:
     return path
 
 
-def shipped(student: Network) -> Path:
+def shipped_for(student: Network) -> Path:
     """The shipped artifact of the same architecture and arguments. Raises UserError for none."""
-    for path in shipped_files():
-        if outline(load_artifact(path)[0]) == outline(student.folded()):
+    others = []
+    for name, path in shipped().items():
+        network, metadata = load_artifact(path)
+        if outline(network) == outline(student.folded()):
             return path
-    names = ", ".join(path.stem for path in shipped_files())
+        others.append(f"{name} is {metadata['architecture']} with {metadata['arguments']}")
     raise UserError(
-        f"weights=pretrained: nothing that ships has the arguments of this {type(student).__name__}"
-        f"; there are {names}, to be had with the arguments in conf/student/<name>.yaml"
+        f"weights=pretrained: nothing that ships has the arguments of this "
+        f"{type(student).__name__}; {', '.join(others)}"
     )
-
-
-def shipped_files() -> list[Path]:
-    return sorted(BUNDLED.glob("*.safetensors"))
 
 
 def outline(network: Network) -> tuple[str, dict[str, Any]]:
