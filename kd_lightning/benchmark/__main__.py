@@ -3,20 +3,23 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from kd_lightning import pictures as picture_grid
 from kd_lightning.benchmark import machine, quality, report
-from kd_lightning.benchmark.cases import full_cases, quick_cases, student_cases
-from kd_lightning.benchmark.speed import Case, run_case
-from kd_lightning.deploy.artifact import load_artifact
+from kd_lightning.benchmark.cases import full_cases, quick_cases, shapes
+from kd_lightning.benchmark.speed import run_case
+from kd_lightning.data.samples import SamplePhotos
 from kd_lightning.deploy.backends import Runner, open_weights
+from kd_lightning.deploy.export import export
+from kd_lightning.deploy.shipped import shipped
 from kd_lightning.errors import UserError
 
-WEIGHTS = Path(__file__).parents[1] / "weights"
 CHOICES = {"torch fp32": ("torch", "fp32"), "default": ("auto", "auto")}
 
 
@@ -41,40 +44,87 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
-    students = pairs(options.student, "--student") or shipped("student*.safetensors")
+    students = pairs(options.student, "--student") or shipped()
     sets = pairs(options.set, "--set") or default_sets(Path("../shared/data"))
     teacher = options.teacher or next(iter(shipped("swinir*.safetensors").values()), None)
     facts = machine.describe()
     facts["matrix_peaks"] = machine.matrix_peaks()
-    runners = open_students(students)
-    scores: dict[str, Any] = {}
-    crops: dict[str, Path] = {}
-    for name, folder in sets.items():
-        print(f"quality on {name}", file=sys.stderr, flush=True)
-        files = quality.pictures(folder)
-        methods = methods_for(folder, runners, teacher, options.scale)
-        values = quality.score_set(files, methods, options.scale)
-        scores[name] = {"n": len(files), "scores": values}
-        picture = options.output / f"{name}.png"
-        crops[f"{name}: {files[0].stem}"] = compare(files[0], methods, options.scale, picture)
-    cases: list[Case] = []
-    if not options.no_speed:
-        cases = full_cases() if options.full else quick_cases()
-        cases += student_cases(students)
-    speed = []
-    for number, case in enumerate(cases, 1):
-        note = f"speed {number}/{len(cases)}: {case.method}, {case.frame}"
-        print(note, file=sys.stderr, flush=True)
-        speed.append(run_case(case))
-    result = {
-        "machine": facts,
-        "quality": scores,
-        "speed": speed,
-        "timed_as": {"bicubic": "OpenCV bicubic", **{name: name for name in runners}},
-    }
+    with TemporaryDirectory() as scratch:
+        samples = sample_photos(Path(scratch))
+        int8 = int8_exports(students, samples, Path(scratch)) if samples else {}
+        runners = open_students(students, int8)
+        scores = {}
+        for name, folder in sets.items():
+            tell(f"quality on {name}")
+            scores[name] = score(
+                folder, methods_for(folder, runners, teacher, options.scale), options
+            )
+        crops = {}
+        for photo in quality.pictures(samples / "test_HR") if samples else []:
+            target = options.output / f"{photo.stem}.png"
+            methods = methods_for(photo.parent, runners, teacher, options.scale)
+            crops[photo.stem] = compare(photo, methods, options.scale, target)
+        speed = []
+        if not options.no_speed:
+            cases = (full_cases if options.full else quick_cases)(students, int8)
+            for number, case in enumerate(cases, 1):
+                tell(f"speed {number}/{len(cases)}: {case.method}, {case.frame}")
+                speed.append(run_case(case, facts["matrix_peaks"]))
+    result = {"machine": facts, "quality": scores, "speed": speed, "timed_as": timed_as(students)}
     page = report.write(result, options.output, crops)
     print(report.markdown(result))
     print(f"page: {page.resolve()}")
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def score(
+    folder: Path, methods: dict[str, quality.Method], options: argparse.Namespace
+) -> dict[str, Any]:
+    """The table of one test set and, for each student, by how many 8-bit levels its default way
+    differs from fp32 at most."""
+    files = quality.pictures(folder)
+    values = quality.score_set(files, methods, options.scale)
+    for name, row in values.items():
+        exact = name.replace(" default", " torch fp32")
+        if exact != name and exact in methods:
+            apart = quality.levels_apart(files, methods[name], methods[exact], options.scale)
+            row["levels_from_fp32"] = apart
+    return {"n": len(files), "scores": values}
+
+
+def sample_photos(folder: Path) -> Path | None:
+    """The photographs of scikit-image: train_HR to calibrate with, test_HR for pictures; None
+    without it."""
+    try:
+        SamplePhotos().fetch(folder, folder)
+    except UserError as error:
+        tell(f"no pictures and no int8: {error}")
+        return None
+    return folder
+
+
+def int8_exports(students: dict[str, Path], samples: Path, folder: Path) -> dict[str, Path]:
+    """The students quantized on sample photos; none where NNCF is not installed."""
+    if not (find_spec("nncf") and find_spec("openvino")):
+        return {}
+    found = {}
+    for name, path in students.items():
+        if path.suffix == ".safetensors":
+            tell(f"int8 export of {name}")
+            found[name] = folder / f"{name}.xml"
+            export(path, found[name], "int8", samples / "train_HR")
+    return found
+
+
+def timed_as(students: dict[str, Path]) -> dict[str, str]:
+    """Row of the quality table -> row of the speed tables."""
+    rows = {"bicubic": "OpenCV bicubic"}
+    for name, case in shapes(students).items():
+        rows |= {f"{name} {way}": f"{case.method} {way}" for way in (*CHOICES, "int8")}
+    return rows
 
 
 def pairs(values: Sequence[str], option: str) -> dict[str, Path]:
@@ -90,25 +140,22 @@ def pairs(values: Sequence[str], option: str) -> dict[str, Path]:
     return found
 
 
-def shipped(pattern: str) -> dict[str, Path]:
-    """Weights that come with the package, by stem."""
-    return {path.stem: path for path in sorted(WEIGHTS.glob(pattern))}
-
-
 def default_sets(data: Path) -> dict[str, Path]:
     """Set5 and the photos' validation split, where they lie beside the checkout."""
     known = {"set5": data / "set5/HR", "photos_valid": data / "photos/valid_HR"}
     return {name: folder for name, folder in known.items() if folder.is_dir()}
 
 
-def open_students(students: dict[str, Path]) -> dict[str, Runner]:
-    """Each student once in fp32 torch, the reference, and once as kd-enhance would run it."""
+def open_students(students: dict[str, Path], int8: dict[str, Path]) -> dict[str, Runner]:
+    """Each student in fp32 torch, the reference, as kd-enhance runs it, and quantized."""
     runners = {}
     for name, path in students.items():
         for label, (backend, precision) in CHOICES.items():
             if path.suffix == ".safetensors" or label == "default":
                 runner = open_weights(path, backend, "cpu", precision)  # type: ignore[arg-type]
                 runners[f"{name} {label}"] = runner
+        if name in int8:
+            runners[f"{name} int8"] = open_weights(int8[name], device="cpu")
     return runners
 
 
@@ -119,12 +166,11 @@ def methods_for(
     methods = {"bicubic": quality.bicubic(scale)}
     methods |= {name: quality.deployed(runner, scale) for name, runner in runners.items()}
     outputs = quality.teacher_folder(folder)
-    if outputs:
-        methods["teacher"] = quality.stored(outputs)
-    elif teacher:
-        load_artifact(teacher)  # named as wrong here, not after minutes
+    if teacher:
         runner = open_weights(teacher, "torch", "cpu", "fp32")
-        methods["teacher"] = quality.deployed(runner, scale)
+        methods["bundled teacher"] = quality.deployed(runner, scale)
+    if outputs:
+        methods["teacher of the folder"] = quality.stored(outputs)
     return methods
 
 
@@ -132,7 +178,8 @@ def compare(path: Path, methods: dict[str, quality.Method], scale: int, target: 
     """Write the methods' outputs for one picture beside each other, with a zoomed detail."""
     lr, hr = quality.read_pair(path, scale)
     truth = quality.to_tensor(hr)[0]
-    outputs = {name: method(lr, path.stem) for name, method in methods.items()}
+    shown = [n for n in methods if not n.endswith((" torch fp32", " int8"))]
+    outputs = {name: methods[name](lr, path.stem) for name in shown}
     columns = {name: quality.to_tensor(sr)[0] for name, sr in outputs.items() if sr is not None}
     with torch.inference_mode():
         grid = picture_grid.comparison({**columns, "hr": truth}, truth, columns["bicubic"])

@@ -1,21 +1,16 @@
 """What the benchmark times."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from kd_lightning.benchmark.speed import FRAMES, Case
 from kd_lightning.deploy.artifact import load_artifact
-from kd_lightning.deploy.backends import cpu_has_bf16, open_weights
+from kd_lightning.deploy.backends import cpu_has_bf16
 
-Network = tuple[str, dict[str, Any]]
-
-NETWORKS: dict[str, Network] = {
-    "StudentCNN": ("StudentCNN", {"residual": True}),
-    "StudentCNN half": ("StudentCNN", {"residual": True, "process": "half"}),
-    "StudentFast": ("StudentFast", {}),
-}
-PEERS: dict[str, Network] = {  # compact networks of basicsr that a user would take instead
+PEERS: dict[str, tuple[str, dict[str, Any]]] = {  # compact networks of basicsr for scale 2
     "SRVGGNetCompact": ("srvgg_arch.SRVGGNetCompact", {"upscale": 2}),
     "EDSR-baseline": (
         "edsr_arch.EDSR",
@@ -23,84 +18,105 @@ PEERS: dict[str, Network] = {  # compact networks of basicsr that a user would t
     ),
 }
 FILTERS = {"OpenCV bicubic": "bicubic", "OpenCV Lanczos + unsharp mask": "lanczos"}
+BASE = Case("StudentCNN eager", "eager", "StudentCNN", "1080p", {"residual": True})
+HALF = Case("StudentCNN half", "student", "StudentCNN", "1080p", {"process": "half"})
 
 
-def quick_cases() -> list[Case]:
-    """Every way to run the students at 1080p, the other sizes by the default way only."""
-    cases = eager("1080p") + backends("1080p") + filters("1080p")
-    cases += peers("540p", ("SRVGGNetCompact",))
-    for frame in FRAMES:
-        if frame != "1080p":
-            cases += [case for case in backends(frame) if is_default(case)]
-    return cases
-
-
-def full_cases() -> list[Case]:
-    """Every way at every size."""
-    cases: list[Case] = []
-    for frame in FRAMES:
-        cases += eager(frame) + backends(frame) + filters(frame) + peers(frame, tuple(PEERS))
-    return cases
-
-
-def student_cases(students: dict[str, Path]) -> list[Case]:
-    """1080p times for the students that are scored, under the names of the quality table."""
-    cases = []
+def shapes(students: Mapping[str, Path]) -> dict[str, Case]:
+    """One case for each student that is an artifact; those of the same shape share the first
+    one's, because time does not depend on the weights."""
+    found: dict[str, Case] = {}
     for name, path in students.items():
         if path.suffix != ".safetensors":
             continue
         _, metadata = load_artifact(path)
-        network, arguments = metadata["architecture"], metadata["arguments"]
-        default = open_weights(path, device="cpu").name.split()
-        for label, backend, precision in (
-            ("torch fp32", "torch", "fp32"),
-            ("default", default[0], default[-1]),
-        ):
-            method = f"{name} {label}"
-            cases.append(Case(method, "student", network, "1080p", arguments, backend, precision))
-    return cases
+        case = Case(name, "student", metadata["architecture"], "1080p", metadata["arguments"])
+        same = (c for c in found.values() if replace(c, method=name) == case)
+        found[name] = next(same, case)
+    return found
 
 
-def eager(frame: str) -> list[Case]:
-    return [
-        Case(f"{name} eager", "eager", architecture, frame, arguments)
-        for name, (architecture, arguments) in NETWORKS.items()
-    ]
+def quick_cases(students: Mapping[str, Path], int8: Mapping[str, Path]) -> list[Case]:
+    """Every way to run the students at 1080p, the other sizes by the default way only."""
+    plain = distinct(shapes(students).values())
+    cases = [BASE, *ways(plain), *quantized(plain, int8), *filters(), *opencv_dnn(plain)]
+    cases += at("540p", peers("SRVGGNetCompact"))
+    default = [case for case in ways(plain) if case.method.endswith(" default")]
+    return cases + [case for frame in FRAMES if frame != "1080p" for case in at(frame, default)]
 
 
-def backends(frame: str) -> list[Case]:
-    """The students through every installed backend, in every precision that it does here."""
-    ways = [("torch", "fp32")]
+def full_cases(students: Mapping[str, Path], int8: Mapping[str, Path]) -> list[Case]:
+    """Every way at every size."""
+    plain = distinct(shapes(students).values())
+    eager = [replace(case, method=f"{case.method} eager", kind="eager") for case in plain]
+    cases = [BASE, *eager, *ways([*plain, HALF]), *quantized(plain, int8)]
+    cases += [*filters(), *opencv_dnn(plain), *peers(*PEERS)]
+    return [case for frame in FRAMES for case in at(frame, cases)]
+
+
+def ways(students: Iterable[Case]) -> list[Case]:
+    """The students through every installed backend, in every precision that it does here; "default"
+    is what --backend auto --precision auto takes."""
+    found = [("torch fp32", "torch", "fp32")]
     if find_spec("onnxruntime"):
-        ways.append(("onnx", "fp32"))
+        found.append(("onnx fp32", "onnx", "fp32"))
     if find_spec("openvino"):
-        ways.append(("openvino", "fp32"))
+        found.append(("openvino fp32", "openvino", "fp32"))
     if cpu_has_bf16():
-        ways += [(name, "bf16") for name in ("torch", "openvino") if find_spec(name)]
+        found += [
+            (f"{name} bf16", name, "bf16") for name in ("torch", "openvino") if find_spec(name)
+        ]
+    best = ("openvino" if find_spec("openvino") else "torch", "bf16" if cpu_has_bf16() else "fp32")
     return [
-        Case(f"{name} {way} {precision}", "student", network, frame, arguments, way, precision)
-        for name, (network, arguments) in NETWORKS.items()
-        for way, precision in ways
+        replace(
+            case,
+            method=f"{case.method} {'default' if (backend, precision) == best else label}",
+            backend=backend,
+            precision=precision,
+        )
+        for case in students
+        for label, backend, precision in found
     ]
 
 
-def filters(frame: str) -> list[Case]:
+def quantized(students: Iterable[Case], int8: Mapping[str, Path]) -> list[Case]:
+    """The students' INT8 exports, for those in `int8`."""
+    return [
+        replace(
+            case,
+            method=f"{case.method} int8",
+            backend="openvino",
+            precision="int8",
+            weights=str(int8[case.method]),
+        )
+        for case in students
+        if case.method in int8
+    ]
+
+
+def filters() -> list[Case]:
     if not find_spec("cv2"):
         return []
-    cases = [Case(name, "opencv", kind, frame) for name, kind in FILTERS.items()]
-    network, arguments = NETWORKS["StudentFast"]
-    return [*cases, Case("StudentFast OpenCV DNN", "opencv dnn", network, frame, arguments)]
+    return [Case(name, "opencv", kind, "1080p") for name, kind in FILTERS.items()]
 
 
-def peers(frame: str, names: tuple[str, ...]) -> list[Case]:
-    if not find_spec("basicsr"):
+def opencv_dnn(students: Iterable[Case]) -> list[Case]:
+    if not find_spec("cv2"):
         return []
     return [
-        Case(f"basicsr {name}", "basicsr", PEERS[name][0], frame, PEERS[name][1]) for name in names
+        replace(case, method=f"{case.method} OpenCV DNN", kind="opencv dnn") for case in students
     ]
 
 
-def is_default(case: Case) -> bool:
-    """Whether `case` is the way that --backend auto --precision auto takes here."""
-    backend = "openvino" if find_spec("openvino") else "torch"
-    return (case.backend, case.precision) == (backend, "bf16" if cpu_has_bf16() else "fp32")
+def peers(*names: str) -> list[Case]:
+    if not find_spec("basicsr"):
+        return []
+    return [Case(f"basicsr {n}", "basicsr", PEERS[n][0], "1080p", PEERS[n][1]) for n in names]
+
+
+def at(frame: str, cases: Iterable[Case]) -> list[Case]:
+    return [replace(case, frame=frame) for case in cases]
+
+
+def distinct(cases: Iterable[Case]) -> list[Case]:
+    return list({case.method: case for case in cases}.values())

@@ -11,15 +11,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kd_lightning.benchmark.machine import matrix_peaks, peak_memory
+from kd_lightning.benchmark.machine import peak_memory
 
 FRAMES = {"540p": (540, 960), "720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
 ENOUGH = 15  # timed repetitions at most
-SECONDS = 2.5  # and no further repetition after this, once there are three
+SECONDS = 2.0  # and no further repetition after this, once there are three
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Case:
             filter), "opencv dnn" or "basicsr".
         architecture, arguments: the network; for "opencv" the filter, for "basicsr" module.class.
         frame: key of FRAMES, the size of the output; the input is half of it.
+        weights: an export of the network to run in its place ("student" only); not reported.
     """
 
     method: str
@@ -41,16 +42,21 @@ class Case:
     arguments: dict[str, Any] = field(default_factory=dict)
     backend: str = "torch"
     precision: str = "fp32"
+    weights: str = ""
 
 
-def run_case(case: Case) -> dict[str, Any]:
-    """Measure in a new process; {"error": ...} where the method cannot run here."""
+def run_case(case: Case, peaks: Mapping[str, float]) -> dict[str, Any]:
+    """Measure in a new process; {"error": ...} where the method cannot run here. `peaks`:
+    precision -> GFLOP/s of the machine."""
     command = [sys.executable, "-m", "kd_lightning.benchmark.speed", json.dumps(asdict(case))]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return {**asdict(case), "error": last[:200]}
-    return json.loads(done.stdout.splitlines()[-1])
+        return {**_identity(case), "error": last[:200]}
+    result = json.loads(done.stdout.splitlines()[-1])
+    if "gflops" in result and case.precision in peaks:
+        result["share_of_peak"] = result["gflops"] / peaks[case.precision]
+    return result
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -58,17 +64,18 @@ def measure(case: Case) -> dict[str, Any]:
     an 8-bit large one; milliseconds. Memory is the process's peak above its imports."""
     network, whole, facts = _prepare(case)
     base = peak_memory()
-    result = {**asdict(case), **facts, "frame_ms": timed(whole)}
+    result = {**_identity(case), **facts, "frame_ms": timed(whole)}
     if network is not None:
         result["network_ms"] = timed(network)
     result["memory_mb"] = (peak_memory() - base) / 1e6
     result["fps"] = 1000 / result["frame_ms"]["median"]
     if "gmac" in facts and network is not None:
-        rate = 2 * facts["gmac"] / (result["network_ms"]["median"] / 1000)
-        peak = matrix_peaks().get("bf16" if case.precision == "bf16" else "fp32")
-        result["gflops"] = rate
-        result["share_of_peak"] = rate / peak if peak else None
+        result["gflops"] = 2 * facts["gmac"] / (result["network_ms"]["median"] / 1000)
     return result
+
+
+def _identity(case: Case) -> dict[str, Any]:
+    return {key: value for key, value in asdict(case).items() if key != "weights"}
 
 
 def timed(call: Callable[[], Any]) -> dict[str, float]:
@@ -115,10 +122,13 @@ def _prepare(case: Case) -> tuple[Call | None, Call, dict[str, Any]]:
         return lambda: run(x.numpy()), lambda: _from_small(run, small, network.takes_lr), facts
     if case.kind in ("eager", "basicsr"):
         return lambda: network(x), lambda: _eager(network, small), facts
-    from kd_lightning.deploy.backends import from_network
+    from kd_lightning.deploy.backends import from_network, open_weights
     from kd_lightning.deploy.enhance import enhance
 
-    runner = from_network(network, case.backend, torch.device("cpu"), case.precision)  # type: ignore[arg-type]
+    if case.weights:
+        runner = open_weights(case.weights, device="cpu")
+    else:
+        runner = from_network(network, case.backend, torch.device("cpu"), case.precision)  # type: ignore[arg-type]
     x = x.contiguous(memory_format=torch.channels_last) if case.backend == "torch" else x
     return lambda: runner(x), lambda: list(enhance(runner, small, 2)), facts
 

@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from kd_lightning.benchmark import __main__ as command
-from kd_lightning.benchmark import report, speed
-from kd_lightning.benchmark.cases import full_cases, quick_cases
+from kd_lightning.benchmark import readme, report, speed
+from kd_lightning.benchmark.cases import full_cases, quick_cases, shapes
 from kd_lightning.benchmark.speed import Case
 from kd_lightning.deploy.artifact import save_artifact
+from kd_lightning.deploy.shipped import shipped
+from kd_lightning.errors import UserError
 from kd_lightning.models.students import StudentCNN, StudentFast
 
 
@@ -32,23 +34,36 @@ def test_timing_is_ordered_and_bounded() -> None:
 def test_a_case_is_measured_in_its_own_process(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = {"width": 4, "depth": 2}
     case = Case("tiny", "student", "StudentFast", "540p", arguments, "torch", "fp32")
-    result = speed.run_case(case)
+    result = speed.run_case(case, {"fp32": 1e6, "bf16": 1.0})
     assert "error" not in result
     assert result["network_ms"]["median"] > 0
     assert result["gmac"] == pytest.approx(9 * 96 / 4 * 540 * 960 / 1e9)
-    assert 0 < result["share_of_peak"] < 2
+    assert result["share_of_peak"] == result["gflops"] / 1e6
 
 
 def test_a_case_that_cannot_run_says_why() -> None:
-    result = speed.run_case(Case("none", "student", "StudentNone", "540p"))
+    result = speed.run_case(Case("none", "student", "StudentNone", "540p"), {})
     assert "StudentNone" in result["error"]
 
 
 def test_quick_is_part_of_full() -> None:
-    full = [(c.method, c.frame) for c in full_cases()]
-    quick = [(c.method, c.frame) for c in quick_cases()]
+    students = shipped()
+    full = [(c.method, c.frame) for c in full_cases(students, students)]
+    quick = [(c.method, c.frame) for c in quick_cases(students, students)]
     assert set(quick) <= set(full)
     assert len(quick) < len(full) == len(set(full))
+
+
+def test_every_student_that_ships_is_timed_once_per_shape(tmp_path: Path) -> None:
+    sizes = {"a": {"width": 4}, "b": {"width": 4}, "c": {"width": 5}}
+    files = {
+        name: save_artifact(tmp_path / f"{name}.safetensors", StudentFast(**size), size)
+        for name, size in sizes.items()
+    }
+    assert {name: case.method for name, case in shapes(files).items()} == dict(a="a", b="a", c="c")
+    timed = {case.method for case in quick_cases(files, {})}
+    assert {"a torch fp32", "a default", "c default"} <= timed
+    assert not any(method.startswith("b ") for method in timed)
 
 
 def test_pareto_front_holds_what_nothing_beats() -> None:
@@ -66,12 +81,13 @@ def test_command_writes_json_table_picture_and_page(tmp_path: Path, monkeypatch,
     weights = save_artifact(tmp_path / "s.safetensors", StudentFast(**arguments), arguments)
     timing = {"median": 10.0, "p95": 12.0, "fastest": 9.0, "repetitions": 3}
 
-    def measured(case: Case) -> dict:
+    def measured(case: Case, peaks: dict) -> dict:
         figures = {"network_ms": timing, "frame_ms": timing, "fps": 100.0, "gmac": 1.0}
         figures |= {"share_of_peak": 0.5, "parameters": 1234, "memory_mb": 5.0}
         return {"method": case.method, "frame": case.frame, **figures}
 
     monkeypatch.setattr(command, "run_case", measured)
+    monkeypatch.setattr(command, "int8_exports", lambda *_: {})
     out = tmp_path / "out"
     options = ["--set", f"mine={folder}", "--student", f"tiny={weights}", "-o", str(out)]
     assert command.main(options) == 0
@@ -84,18 +100,23 @@ def test_command_writes_json_table_picture_and_page(tmp_path: Path, monkeypatch,
         "bicubic",
         "tiny torch fp32",
         "tiny default",
-        "teacher",
+        "bundled teacher",
     }
+    assert figures["quality"]["mine"]["scores"]["tiny default"]["levels_from_fp32"] <= 1
+    text = (out / "benchmark.json").read_text() + (out / "benchmark.md").read_text()
+    assert str(tmp_path) not in text
     page = (out / "benchmark.html").read_text()
     assert not re.search(r"(src|href)='(?!data:)", page)
-    assert page.count("<img") == 2
+    assert page.count("<img") == 3
     assert sorted(p.name for p in out.iterdir()) == [
+        "astronaut.png",
         "benchmark.html",
         "benchmark.json",
         "benchmark.md",
-        "mine.png",
         "quality_time.png",
+        "rocket.png",
     ]
+    assert re.search(r"\| tiny \| 1,234 \| 1\.0 \| 0\.\d{4} \|.*\| 10 ms \|", readme.table(figures))
 
 
 @pytest.mark.parametrize(
@@ -108,3 +129,17 @@ def test_command_writes_json_table_picture_and_page(tmp_path: Path, monkeypatch,
 def test_wrong_arguments_end_in_one_line(arguments: list[str], message: str, capsys) -> None:
     assert command.main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_readme_shows_the_committed_figures() -> None:
+    root = Path(__file__).parents[2]
+    committed = root / readme.RESULT
+    if not committed.is_file():
+        pytest.skip("no benchmark committed")
+    text = (root / "README.md").read_text()
+    assert readme.rewrite(text, json.loads(committed.read_text())) == text
+
+
+def test_a_readme_without_markers_is_refused() -> None:
+    with pytest.raises(UserError, match="<!-- benchmark -->"):
+        readme.rewrite("# Title\n", {"speed": [], "quality": {}, "machine": {}})
