@@ -25,7 +25,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 def _machine(host: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in host["versions"].items())
-    busy = "The machine was not idle: rates are noisy, CPU times less so. "
+    busy = "A load above 1 before the run: rates may be noisy, CPU times less so. "
     note = busy if host["load_before"] > 1 else ""
     load = host["load_before"]
     return f"{note}({host['processor']}, {host['threads']} cores, load {load}; {versions})"
@@ -124,6 +124,6 @@ is the time until a batch is there; "finishing" is the device's work on it (here
 
 {_table(["loader", "ms/step", "waiting", "finishing"], lines)}
 
-The default is half the cores, at most 4: one loader process is enough for two cores, and more of
-them take time from the training.
+The default is half the cores, at most 4: one loader process is enough for two cores, and a
+second makes nothing faster.
 """
