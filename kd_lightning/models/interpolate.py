@@ -5,6 +5,7 @@ Training, validation, test and every deploy backend interpolate with Pillow's bi
 torch's default bicubic has a = -0.75 and gives other numbers.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,8 +26,8 @@ def upscale(lr: Tensor, scale: int) -> Tensor:
 def downscale(hr: Tensor, scale: int) -> Tensor:
     """Shrink `hr` (B,3,H,W; uint8 or float) to (B,3,H//scale,W//scale), same dtype.
 
-    On uint8 torch's fixed-point arithmetic can be several levels off Pillow's in single pixels of
-    contrasty images; LR images are therefore made by Pillow itself (kd_lightning.data.degradation).
+    A uint8 result is within a level of Pillow's. (Where H is more than twice W, Pillow 13 shrinks
+    rows before columns, and what it clamps between the two is other than here.)
 
     Raises:
         ValueError: H or W is not a multiple of `scale`.
@@ -34,7 +35,13 @@ def downscale(hr: Tensor, scale: int) -> Tensor:
     height, width = hr.shape[-2:]
     if height % scale or width % scale:
         raise ValueError(f"{height}x{width} is not a multiple of scale {scale}")
-    return _resize(hr, height // scale, width // scale)
+    if hr.dtype != torch.uint8:
+        return _resize(hr, height // scale, width // scale)
+    # torch's own arithmetic on uint8 is several levels off in single pixels. As Pillow does it:
+    # columns first, then rows, rounded and clamped to 8 bit after each.
+    for size in ((height, width // scale), (height // scale, width // scale)):
+        hr = (_resize(hr.float(), *size) + 0.5).floor_().clamp_(0, 255).byte()
+    return hr
 
 
 def super_resolve(network: Network, lr: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
@@ -42,6 +42,25 @@ def test_upscale_of_uint8_equals_pillow(height: int, width: int, scale: int, see
     image = piece(height, width, seed)
     expected = tensor(pillow(image, width * scale, height * scale))
     assert_pillows(upscale(tensor(image), scale), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=sizes,
+    width=sizes,
+    scale=st.integers(1, 4),
+    seed=st.integers(0, 99),
+    levels=st.sampled_from([2, 16, 256]),
+)
+def test_downscale_of_uint8_is_within_a_level_of_pillow(
+    height: int, width: int, scale: int, seed: int, levels: int
+) -> None:
+    """On noise, whose overshoot is clamped between the passes; two levels give the most of it."""
+    assume(height <= 2 * width)
+    noise = np.random.default_rng(seed).integers(0, levels, (height * scale, width * scale, 3))
+    image = (noise * (255 // (levels - 1))).astype(np.uint8)
+    expected = tensor(pillow(image, width, height)).int()
+    assert (downscale(tensor(image), scale).int() - expected).abs().max() <= 1
 
 
 def test_a_photograph_at_scale_2_equals_pillow(photo: np.ndarray) -> None:
