@@ -45,8 +45,12 @@ def check_triplets(
 def _check_outputs(
     triplets: Triplets, stems: Sequence[str], cache: Path, workers: int
 ) -> list[Path]:
-    """The teacher's cached PNGs that are not what is stored (and found good); both are deleted."""
-    folder, shelf = triplets.teacher_cache(cache) / triplets.network.key, triplets.teacher
+    """The teacher's cached PNGs that are not what is stored (and found good); both are deleted.
+    The pass's manifest is mended at once."""
+    from kd_lightning.data.teacher_pass import mend_manifest  # loads torch: only where it is needed
+
+    home, shelf = triplets.teacher_cache(cache), triplets.teacher
+    folder = home / triplets.network.key
     assert shelf is not None
     bad: list[Path] = []
 
@@ -66,7 +70,8 @@ def _check_outputs(
         shelf.drop(path.relative_to(folder).with_suffix("").as_posix())
     if bad:
         shelf.seal()
-    return sorted(bad)
+    manifest = mend_manifest(folder, triplets.network, home.name) if folder.is_dir() else None
+    return sorted(bad) + ([manifest] if manifest else [])
 
 
 def _source_changed(triplets: Triplets, shelf: Shelf, stem: str) -> bool:

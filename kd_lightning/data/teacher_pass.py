@@ -7,6 +7,7 @@ moment and continues where it was.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -35,6 +36,7 @@ from kd_lightning.models.teacher import NetworkTeacher
 
 log = logging.getLogger(__name__)
 
+MANIFEST = "manifest.json"
 LR_HASH = "lr_sha256"  # the PNG text chunk that names the LR file's content
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 ABANDONED = 3600.0  # seconds after which a temporary file belongs to nobody
@@ -68,7 +70,7 @@ def teacher_outputs(
     pending = _agreed(sum(not task.done() for task in tasks))
     if pending == 0:
         return outputs
-    _write_manifest(cache, teacher, folder.name)
+    mend_manifest(cache, teacher, folder.name)
     _remove_abandoned(cache)
     trainer = trainer or _default_trainer()
     # Lightning wants an image for each process; two may work on the same one.
@@ -230,17 +232,29 @@ def _write_output(task: Task, pixels: Pixels) -> None:
     write_atomic(task.output, buffer.getvalue())
 
 
-def _write_manifest(cache: Path, teacher: NetworkTeacher, degradation: str) -> None:
-    path = cache / "manifest.json"
-    if path.exists():
-        return
-    manifest: dict[str, Any] = {
-        **teacher.settings(),
-        "degradation": degradation,
-        "kd_lightning": kd_lightning.__version__,
-        "torch": torch.__version__,
-    }
+def mend_manifest(cache: Path, teacher: NetworkTeacher, degradation: str) -> Path | None:
+    """Write the manifest of ``cache`` where it is missing or is not as it was written.
+
+    Returns it if it had to be. Its versions are then today's: nothing else knows the old ones.
+    """
+    path = cache / MANIFEST
+    settings = {**teacher.settings(), "degradation": degradation}
+    versions = {"kd_lightning": kd_lightning.__version__, "torch": torch.__version__}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        seal = found.pop("sha256")
+        if seal == _seal(found) and settings.items() <= found.items():
+            return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    manifest = {**settings, **versions}
+    manifest["sha256"] = _seal(manifest)
     write_atomic(path, (json.dumps(manifest, indent=2) + "\n").encode())
+    return path
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _remove_abandoned(cache: Path) -> None:

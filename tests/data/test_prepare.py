@@ -341,9 +341,13 @@ class Doubling:
     def __init__(self) -> None:
         self.calls = 0
 
+    def settings(self) -> dict[str, str]:
+        return {"teacher": "doubling"}
+
     def outputs(
         self, _: object, lr_images: dict[str, StoredArray], folder: Path
     ) -> dict[str, Path]:
+        teacher_pass.mend_manifest(folder / self.key, self, folder.name)  # type: ignore[arg-type]
         files = {stem: folder / self.key / f"{stem}.png" for stem in lr_images}
         for stem, path in files.items():
             if not path.exists():
@@ -386,6 +390,18 @@ def test_a_flipped_byte_in_a_cached_teacher_output_is_found_and_repaired(
     assert data.check() == [output]
     data.prepare_data()
     assert stored(tmp_path / "cache") == good
+
+
+def test_a_flipped_byte_in_the_manifest_of_a_teacher_pass_is_found_and_repaired(
+    make_data: Make, network: Doubling, tmp_path: Path
+) -> None:
+    data = make_data(teacher=network)
+    (manifest,) = (tmp_path / "cache" / "teacher").glob("*train_HR*/*/*/manifest.json")
+    whole = manifest.read_bytes()
+    flip_a_byte(manifest, 0.5)
+    assert data.check() == [manifest]
+    assert manifest.read_bytes() == whole
+    assert data.check() == []
 
 
 def test_the_space_that_preparation_needs_is_asked_for_first(

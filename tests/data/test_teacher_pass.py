@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 import kd_lightning
 from kd_lightning.data.images import read_rgb
-from kd_lightning.data.teacher_pass import TeacherPass, teacher_outputs
+from kd_lightning.data.teacher_pass import TeacherPass, mend_manifest, teacher_outputs
 from kd_lightning.errors import UserError
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.teacher import NetworkTeacher
@@ -139,6 +139,25 @@ def test_manifest_records_what_the_outputs_depend_on(weights, lr_images, tmp_pat
     assert manifest["self_ensemble"] is True
     assert (manifest["tile"], manifest["halo"], manifest["blend"]) == (256, 24, 8)
     assert manifest["kd_lightning"] == kd_lightning.__version__
+
+
+@pytest.mark.parametrize("damage", ["flipped", "deleted", "setting"])
+def test_damaged_manifest_is_found_and_written_again(damage, weights, lr_images, tmp_path):
+    tiny = teacher(weights)
+    teacher_outputs(tiny, lr_images, tmp_path / "cache")
+    cache = tmp_path / "cache" / tiny.key
+    path = cache / "manifest.json"
+    whole = path.read_text()
+    assert mend_manifest(cache, tiny, "cache") is None
+    if damage == "deleted":
+        path.unlink()
+    else:
+        old, new = ("0.1", "0.7") if damage == "flipped" else ('"scale": 2', '"scale": 3')
+        assert old in whole
+        path.write_text(whole.replace(old, new, 1))
+    assert mend_manifest(cache, tiny, "cache") == path
+    assert path.read_text() == whole
+    assert mend_manifest(cache, tiny, "cache") is None
 
 
 def test_abandoned_temporary_files_go_and_fresh_ones_stay(weights, lr_images, tmp_path):
