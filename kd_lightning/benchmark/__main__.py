@@ -86,13 +86,9 @@ def score(
     """The table of one test set and, for each student, by how many 8-bit levels its default way
     differs from fp32 at most."""
     files = quality.pictures(folder)
-    values = quality.score_set(files, methods, options.scale)
-    for name, row in values.items():
-        exact = name.replace(" default", " torch fp32")
-        if exact != name and exact in methods:
-            apart = quality.levels_apart(files, methods[name], methods[exact], options.scale)
-            row["levels_from_fp32"] = apart
-    return {"n": len(files), "scores": values}
+    exact = {name: name.replace(" default", " torch fp32") for name in methods}
+    exact = {name: other for name, other in exact.items() if other != name and other in methods}
+    return {"n": len(files), "scores": quality.score_set(files, methods, options.scale, exact)}
 
 
 def sample_photos(folder: Path) -> Path | None:

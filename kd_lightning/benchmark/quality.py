@@ -69,44 +69,49 @@ def teacher_folder(hr_folder: Path) -> Path | None:
 
 
 @torch.inference_mode()
-def score_set(files: list[Path], methods: Mapping[str, Method], scale: int) -> Scores:
+def score_set(
+    files: list[Path],
+    methods: Mapping[str, Method],
+    scale: int,
+    exact: Mapping[str, str] | None = None,
+) -> Scores:
     """Means over the pictures of ssim_rgb, psnr_y and ssim_y for each method, and
-    "gap_closed": the share of the way from bicubic to the last method, a teacher, in psnr_y."""
+    "gap_closed": the share of the way from bicubic to the last teacher in psnr_y.
+
+    Args:
+        exact: method -> an earlier method of more precision; "levels_from_fp32" is then the
+            largest difference of the two in any 8-bit value.
+    """
     sums: dict[str, dict[str, list[float]]] = {name: {} for name in methods}
+    levels: dict[str, float] = {}
     for path in files:
         lr, hr = read_pair(path, scale)
         truth = to_tensor(hr)
+        outputs: dict[str, Tensor] = {}
         for name, method in methods.items():
             sr = method(lr, path.stem)
             if sr is None:
                 continue
-            values = quality.scores(to_tensor(sr), truth, scale)
+            outputs[name] = to_tensor(sr)
+            values = quality.scores(outputs[name], truth, scale)
             for metric, value in values.items():
                 sums[name].setdefault(metric, []).append(float(value))
+            if exact and name in exact:
+                apart = (outputs[name] - outputs[exact[name]]).abs().max() * 255
+                levels[name] = max(levels.get(name, 0.0), float(apart.round()))
     means = {
         name: {metric: sum(values) / len(values) for metric, values in metrics.items()}
         for name, metrics in sums.items()
         if len(metrics.get("psnr_y", [])) == len(files)
     }
+    for name, most in levels.items():
+        means[name]["levels_from_fp32"] = most
     teacher = next((name for name in reversed(means) if "teacher" in name), None)
     if teacher and "bicubic" in means:
         low, high = means["bicubic"]["psnr_y"], means[teacher]["psnr_y"]
         for metrics in means.values():
             metrics["gap_closed"] = (metrics["psnr_y"] - low) / (high - low)
     return means
-
-
-@torch.inference_mode()
-def levels_apart(files: list[Path], method: Method, reference: Method, scale: int) -> int:
-    """The largest difference of two methods in any value of their 8-bit outputs."""
-    most = 0
-    for path in files:
-        lr, _ = read_pair(path, scale)
-        ours, theirs = method(lr, path.stem), reference(lr, path.stem)
-        if ours is not None and theirs is not None:
-            apart = quality.to_8bit(to_tensor(ours)) - quality.to_8bit(to_tensor(theirs))
-            most = max(most, int((apart.abs().max() * 255).round()))
-    return most
 
 
 def to_tensor(image: np.ndarray | Tensor) -> Tensor:

@@ -63,7 +63,8 @@ def quality_table(scores: dict[str, dict[str, float]]) -> tuple[list[str], list[
     for name, row in scores.items():
         gap = f"{row['gap_closed']:.0%}" if "gap_closed" in row else ""
         values = [f"{row['ssim_rgb']:.4f}", f"{row['psnr_y']:.2f}", f"{row['ssim_y']:.4f}"]
-        rows.append([name, *values, gap, str(row.get("levels_from_fp32", ""))])
+        levels = f"{row['levels_from_fp32']:.0f}" if "levels_from_fp32" in row else ""
+        rows.append([name, *values, gap, levels])
     return header, rows
 
 
