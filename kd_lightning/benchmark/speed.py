@@ -19,7 +19,7 @@ from kd_lightning.benchmark.machine import peak_memory
 
 FRAMES = {"540p": (540, 960), "720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
 ENOUGH = 15  # timed repetitions at most
-SECONDS = 2.0  # and no further repetition after this, once there are three
+SECONDS = 1.5  # and no further repetition after this, once there are three
 
 
 @dataclass
