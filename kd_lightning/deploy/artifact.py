@@ -5,7 +5,6 @@ every value is JSON.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 import kd_lightning
 from kd_lightning.errors import UserError
+from kd_lightning.files import write_atomic
 from kd_lightning.models import students, swinir
 from kd_lightning.models.network import Network
 
@@ -59,13 +59,7 @@ def save_artifact(
         {name: tensor.contiguous() for name, tensor in tensors.items()},
         {key: json.dumps(value) for key, value in header.items()},
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomic(path, content)
     return path
 
 

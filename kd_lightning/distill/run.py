@@ -22,6 +22,7 @@ from kd_lightning.deploy.artifact import save_artifact
 from kd_lightning.distill.initial import load_initial
 from kd_lightning.distill.module import DistillationModule
 from kd_lightning.errors import UserError
+from kd_lightning.files import write_atomic
 
 # Lightning 2.6 says so itself, with torch 2.13, on every run.
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
@@ -180,6 +181,4 @@ def results_table(results: dict[str, Any]) -> Table:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
-    part = path.with_name(f".{path.name}")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    part.replace(path)
+    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
