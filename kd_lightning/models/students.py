@@ -95,10 +95,12 @@ class StudentFast(Network):
         channels = [3 * stride**2] + [width] * (depth - 1) + [3 * stride**2]
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(channels):
-            layers += [self.convolution(fan_in, fan_out), ACTIVATIONS[activation]()]
+            convolution = self.convolution(fan_in, fan_out, first=not layers)
+            layers += [convolution, ACTIVATIONS[activation]()]
         self.body = nn.Sequential(*layers[:-1])
+        self.arguments = (scale, width, depth, stride, activation)
 
-    def convolution(self, fan_in: int, fan_out: int) -> nn.Module:
+    def convolution(self, fan_in: int, fan_out: int, first: bool) -> nn.Module:
         return nn.Conv2d(fan_in, fan_out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,28 +112,15 @@ class StudentFast(Network):
 
 
 class StudentRep(StudentFast):
-    """A StudentFast whose convolutions train as sums of linear branches (`RepConv`), the first one
-    blind to flat areas: there the detail is the same at any brightness, so that no checkerboard
-    of the four phases has to be unlearned.
+    """A StudentFast whose convolutions train as sums of linear branches (`RepConv`). The first one
+    is blind to flat areas: what the network adds there is the same at any brightness.
 
     Arguments are those of StudentFast; `folded()` is the StudentFast that computes the same, which
     is what a run leaves as its artifact.
     """
 
-    def __init__(
-        self,
-        scale: int = 2,
-        width: int = 32,
-        depth: int = 9,
-        stride: int = 2,
-        activation: str = "relu",
-    ) -> None:
-        super().__init__(scale, width, depth, stride, activation)
-        self.arguments = (scale, width, depth, stride, activation)
-        self.body[0] = RepConv(3 * stride**2, width, blind_groups=3)
-
-    def convolution(self, fan_in: int, fan_out: int) -> nn.Module:
-        return RepConv(fan_in, fan_out)
+    def convolution(self, fan_in: int, fan_out: int, first: bool) -> nn.Module:
+        return RepConv(fan_in, fan_out, blind_groups=3 if first else 0)
 
     @torch.no_grad()
     def absorb(self, plain: StudentFast) -> None:
