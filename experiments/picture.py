@@ -17,7 +17,7 @@ def main() -> None:
     hr = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float() / 255
     lr = quality.to_8bit(downscale(hr, 2))
     columns = {"lr": lr, "bicubic": upscale(lr, 2)}
-    for caption, name in (("student", "student_cnn"), ("teacher (bundled)", "swinir_small")):
+    for caption, name in (("student", "student_fast"), ("teacher (bundled)", "swinir_small")):
         network, _ = load_artifact(BUNDLED / f"{name}.safetensors")
         columns[caption] = super_resolve(network, lr)
     columns["hr"] = hr

@@ -6,7 +6,7 @@ from pathlib import Path
 from kd_lightning.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "weights"
-DEFAULT = "student_cnn"
+DEFAULT = "student_fast"
 
 
 def shipped(pattern: str = "student*.safetensors") -> dict[str, Path]:
