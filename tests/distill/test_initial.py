@@ -26,7 +26,7 @@ def test_pretrained_is_the_shipped_student_of_the_same_arguments() -> None:
 
 def test_pretrained_with_other_arguments_says_what_ships() -> None:
     """Same tensors, but the shipped student has a global skip."""
-    with pytest.raises(UserError, match="student_cnn is StudentCNN with .*residual.: True"):
+    with pytest.raises(UserError, match=r"student_cnn is StudentCNN with .*residual.: True"):
         load_initial(StudentCNN(residual=False), "pretrained")
 
 
