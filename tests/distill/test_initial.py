@@ -10,6 +10,7 @@ from kd_lightning.distill.initial import load_initial
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
 from kd_lightning.models.students import StudentCNN, StudentFast, StudentRep
+from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.teacher import BUNDLED
 from tests.runs import tiny_run
 
@@ -37,6 +38,17 @@ def test_rep_student_starts_from_a_folded_artifact(tmp_path: Path) -> None:
     load_initial(rep, str(tmp_path / "a.safetensors"))
     x = torch.rand(1, 3, 12, 14)
     torch.testing.assert_close(rep(x), plain(x), atol=1e-5, rtol=0)
+
+
+def test_checkpoint_of_a_basicsr_training_starts_a_student(tmp_path: Path) -> None:
+    """As basicsr's BaseModel.save_network writes it; the averaged weights are preferred."""
+    shape = {"upscale": 2, "embed_dim": 12, "depths": [1], "num_heads": [2]}
+    raw, averaged, student = (SwinIR(**shape, upsampler="pixelshuffledirect") for _ in range(3))
+    states = {"params": raw.state_dict(), "params_ema": averaged.state_dict()}
+    torch.save(states, tmp_path / "net_g_latest.pth")
+    load_initial(student, str(tmp_path / "net_g_latest.pth"))
+    for name, value in averaged.state_dict().items():
+        assert torch.equal(student.state_dict()[name], value)
 
 
 def test_weights_that_do_not_fit_are_refused_by_file() -> None:
