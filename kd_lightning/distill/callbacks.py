@@ -50,7 +50,7 @@ class WarmedEMA(WeightAveraging):
             n = float(updates)
             return averaged.lerp(current, 1 - min(decay, (1 + n) / (10 + n)))
 
-        super().__init__(avg_fn=average)
+        super().__init__(use_buffers=False, avg_fn=average)  # buffers: masks and index tables
 
 
 class ComparisonPictures(Callback):

@@ -15,6 +15,7 @@ class Counter(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.tensor(-1000.0))
+        self.register_buffer("table", torch.arange(3))  # integers cannot be averaged
         self.automatic_optimization = False
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
