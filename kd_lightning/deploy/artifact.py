@@ -42,6 +42,7 @@ def save_artifact(
     """
     path = Path(path)
     network = network.folded()
+    arguments = {key: value for key, value in arguments.items() if key != "rep"}  # folded
     architecture = type(network).__name__
     tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     twin = _build(path, architecture, arguments)
@@ -51,7 +52,7 @@ def save_artifact(
         "format": FORMAT,
         "version": kd_lightning.__version__,
         "architecture": architecture,
-        "arguments": dict(arguments),
+        "arguments": arguments,
         "scale": twin.scale,
         "takes_lr": twin.takes_lr,
     }

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.deploy.artifact import load_artifact
+from kd_lightning.deploy.forms import split_input
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
 
@@ -92,6 +93,8 @@ def from_network(
     """A runner for a network in memory; no argument may be "auto"."""
     facts = traits(network)
     name = f"{backend} {device.type} {precision}"
+    if precision == "bf16":
+        network = split_input(network)
     if backend == "torch":
         run = torch_runner(network, device, precision)
         return Runner(run, name, device, **facts, tile=TORCH_TILE * network.stride)

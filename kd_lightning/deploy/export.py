@@ -17,6 +17,7 @@ from torch import Tensor
 from kd_lightning import quality
 from kd_lightning.deploy.artifact import load_artifact, save_artifact
 from kd_lightning.deploy.backends import TOLERANCE, onnx_runner, openvino_runner, traits
+from kd_lightning.deploy.forms import split_input
 from kd_lightning.deploy.graph import to_onnx
 from kd_lightning.deploy.pictures import read_picture
 from kd_lightning.deploy.suffixes import READABLE
@@ -59,14 +60,12 @@ def load_any(path: Path) -> tuple[Network, dict[str, Any]]:
         network.load_state_dict(own)
     except RuntimeError as error:
         raise UserError(f"{path}: weights do not fit {name}: {str(error)[:120]}") from None
-    if isinstance(network, students.StudentRep):
-        network = network.eval().folded()
     metadata = {
         "architecture": type(network).__name__,
         "arguments": node,
         "steps": state.get("global_step"),
     }
-    return network.eval().requires_grad_(False), metadata
+    return network.deployed().eval().requires_grad_(False), metadata
 
 
 def export(
@@ -99,7 +98,7 @@ def export(
         if target.suffix == ".onnx":
             _write_onnx(to_onnx(network), header, part)
             return compare(network, onnx_runner(str(part)), TOLERANCE["fp32"], target)
-        model = _openvino_model(to_onnx(network))
+        model = _openvino_model(to_onnx(split_input(network)))
         if precision == "int8":
             tiles = calibration_tiles(calibration, network)
             model = _quantized(model, tiles)

@@ -3,87 +3,19 @@
 ONNX Runtime and OpenVINO both run this graph, at run time and after `kd-export`.
 """
 
-import copy
 import io
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from kd_lightning.deploy.forms import for_cpu
 from kd_lightning.models.network import Network
 
 OPSET = 18
 PIL_CUBIC = -0.5  # the coefficient a of Pillow's bicubic kernel
-
-
-class _AnySize(nn.Module):
-    """Pads to the network's stride by replication inside the graph, as students do outside it:
-    a traced graph has no branches, so the padding must be part of it."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-        self.stride = network.stride
-        self.factor = network.scale if network.takes_lr else 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.stride == 1:
-            return self.network(x)
-        height, width = x.shape[-2], x.shape[-1]
-        pads = (0, -width % self.stride, 0, -height % self.stride)
-        sr = self.network(F.pad(x, pads, mode="replicate"))
-        return sr[..., : height * self.factor, : width * self.factor]
-
-
-class _FourPixels(nn.Module):
-    """A 3x3 convolution to `few` channels that makes 2x2 pixels at a time: the same numbers from a
-    4x4 kernel at stride 2 and a pixel-shuffle. A CPU multiplies for 16 output channels at once, so
-    for 3 of them the plain form wastes 13 lanes; this one takes 16 taps for 12 lanes instead of 36,
-    which made the frame of a StudentCNN 4 to 6 % faster in OpenVINO."""
-
-    few = 4
-
-    def __init__(self, plain: nn.Conv2d) -> None:
-        super().__init__()
-        fan_out, fan_in = plain.weight.shape[:2]
-        self.wide = nn.Conv2d(fan_in, 4 * fan_out, 4, stride=2)
-        weight = plain.weight.new_zeros(fan_out, 2, 2, fan_in, 4, 4)
-        for row in range(2):
-            for column in range(2):
-                weight[:, row, column, :, row : row + 3, column : column + 3] = (
-                    plain.weight.detach()
-                )
-        bias = plain.bias if plain.bias is not None else plain.weight.new_zeros(fan_out)
-        self.wide.weight = nn.Parameter(weight.flatten(0, 2))
-        self.wide.bias = nn.Parameter(bias.detach().repeat_interleave(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        out = F.pixel_shuffle(self.wide(F.pad(x, (1, 2, 1, 2))), 2)
-        return out[..., :height, :width]
-
-    @classmethod
-    def fits(cls, layer: nn.Module) -> bool:
-        return (
-            isinstance(layer, nn.Conv2d)
-            and layer.out_channels <= cls.few
-            and (layer.kernel_size, layer.stride, layer.padding) == ((3, 3), (1, 1), (1, 1))
-            and (layer.dilation, layer.groups, layer.padding_mode) == ((1, 1), 1, "zeros")
-        )
-
-
-def for_cpu(network: Network) -> Network:
-    """A copy that computes the same, with convolutions to few channels in the form that CPUs run
-    faster (`_FourPixels`)."""
-    network = copy.deepcopy(network)
-    for name, layer in list(network.named_modules()):
-        if _FourPixels.fits(layer):
-            parent, _, child = name.rpartition(".")
-            setattr(network.get_submodule(parent), child, _FourPixels(layer))
-    return network
 
 
 def to_onnx(network: Network) -> bytes:
@@ -99,7 +31,7 @@ def to_onnx(network: Network) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter is deprecated, but needs no onnx
         torch.onnx.export(
-            _AnySize(for_cpu(network)).eval(),
+            for_cpu(network).eval(),
             (example,),
             buffer,  # type: ignore[arg-type]
             dynamo=False,

@@ -7,7 +7,6 @@ from kd_lightning.deploy.artifact import load_artifact
 from kd_lightning.deploy.shipped import shipped
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
-from kd_lightning.models.students import StudentRep
 from kd_lightning.models.weights import read_state
 
 
@@ -32,8 +31,8 @@ def load_initial(student: Network, source: str) -> Path:
         raise UserError(
             f"{path}: these weights do not fit {type(student).__name__}: {reason}"
         ) from None
-    if fits_folded and isinstance(student, StudentRep):
-        student.absorb(plain)  # type: ignore[arg-type]
+    if fits_folded:
+        student.absorb(plain)
     return path
 
 

@@ -71,6 +71,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         trainer.fit(module, datamodule=data, ckpt_path=cfg.ckpt_path)
         minutes = (time.perf_counter() - started) / 60
         load_best(trainer, module)
+        module.student = module.student.deployed()  # what is scored is what is written
         trainer.test(module, datamodule=data, verbose=False)
         results = module.test_results()
         if trainer.is_global_zero:

@@ -1,6 +1,12 @@
 """What every network of this project states about itself."""
 
+from copy import deepcopy
+from typing import Self
+
+import torch
 from torch import nn
+
+from kd_lightning.models.rep import RepConv
 
 
 class Network(nn.Module):
@@ -19,6 +25,26 @@ class Network(nn.Module):
     radius: int
     stride: int
 
-    def folded(self) -> "Network":
-        """The network to deploy, of the same output: itself, unless it trains in another form."""
-        return self
+    def folded(self) -> Self:
+        """A copy of the same output with plain convolutions."""
+        plain = deepcopy(self)
+        for name, layer in self.named_modules():
+            if isinstance(layer, RepConv):
+                plain.set_submodule(name, layer.folded())
+        return plain
+
+    @torch.no_grad()
+    def deployed(self) -> Self:
+        """The network to write down: `folded`, each parameter rounded to a number that bfloat16
+        holds exactly, so that in bf16 only activations are rounded."""
+        network = self.folded()
+        for parameter in network.parameters():
+            parameter.copy_(parameter.bfloat16())
+        return network
+
+    def absorb(self, plain: Self) -> None:
+        """Take over the output of a network that is `folded`: all branches stay."""
+        self.load_state_dict(plain.state_dict(), strict=False)
+        for name, layer in self.named_modules():
+            if isinstance(layer, RepConv):
+                layer.absorb(plain.get_submodule(name))  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.deploy.export import export
 from kd_lightning.errors import UserError
-from kd_lightning.models.students import StudentFast, StudentRep
+from kd_lightning.models.students import StudentFast
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (31, 45, 3), np.uint8)
 
@@ -117,14 +117,14 @@ def test_checkpoint_becomes_an_artifact(tmp_path: Path, fast: StudentFast) -> No
     export(source, tmp_path / "s.safetensors")
     network, metadata = load_artifact(tmp_path / "s.safetensors")
     x = torch.rand(1, 3, 9, 12)
-    assert torch.equal(network(x), fast(x))
+    assert torch.equal(network(x), fast.deployed()(x))
     assert metadata["steps"] == 7
 
 
 def test_a_reparameterized_student_is_exported_folded(tmp_path: Path) -> None:
     shape = {"width": 8, "depth": 3}
-    network = StudentRep(**shape).eval()
-    node = {"_target_": "kd_lightning.models.students.StudentRep", **shape}
+    network = StudentFast(**shape, rep=True).eval()
+    node = {"_target_": "kd_lightning.models.students.StudentFast", **shape, "rep": True}
     weights = {f"student.{k}": v for k, v in network.state_dict().items()}
     torch.save(
         {"hyper_parameters": {"student": node}, "state_dict": weights}, tmp_path / "best.ckpt"
@@ -134,7 +134,7 @@ def test_a_reparameterized_student_is_exported_folded(tmp_path: Path) -> None:
     assert type(folded) is StudentFast
     x = torch.rand(1, 3, 9, 12)
     with torch.inference_mode():
-        assert (folded(x) - network(x)).abs().max() <= 1e-5
+        assert (folded(x) - network.deployed()(x)).abs().max() <= 1e-5
 
 
 def test_bad_checkpoints_are_named(tmp_path: Path, fast: StudentFast) -> None:

@@ -9,7 +9,7 @@ from kd_lightning.deploy.artifact import load_artifact, save_artifact
 from kd_lightning.distill.initial import load_initial
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
-from kd_lightning.models.students import StudentCNN, StudentFast, StudentRep
+from kd_lightning.models.students import StudentCNN, StudentFast
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.teacher import BUNDLED
 from tests.runs import tiny_run
@@ -33,7 +33,10 @@ def test_pretrained_with_other_arguments_says_what_ships() -> None:
 
 def test_rep_student_starts_from_a_folded_artifact(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    plain, rep = StudentRep(width=8, depth=3).folded(), StudentRep(width=8, depth=3)
+    plain, rep = (
+        StudentFast(width=8, depth=3, rep=True).folded(),
+        StudentFast(width=8, depth=3, rep=True),
+    )
     save_artifact(tmp_path / "a.safetensors", plain, {"width": 8, "depth": 3})
     load_initial(rep, str(tmp_path / "a.safetensors"))
     x = torch.rand(1, 3, 12, 14)

@@ -4,20 +4,20 @@ from itertools import pairwise
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kd_lightning.models.interpolate import upscale
-from kd_lightning.models.students import ACTIVATIONS, RepConv, StudentCNN, StudentFast, StudentRep
+from kd_lightning.models.students import StudentCNN, StudentFast
 
 STUDENTS = {
     "cnn_full": lambda: StudentCNN(),
     "cnn_residual": lambda: StudentCNN(residual=True),
     "cnn_half": lambda: StudentCNN(process="half"),
     "fast": lambda: StudentFast(),
-    "rep": lambda: StudentRep(width=8, depth=4),
+    "cnn_rep": lambda: StudentCNN(residual=True, rep=True),
+    "fast_rep": lambda: StudentFast(width=8, depth=4, rep=True),
     "fast_stride_4": lambda: StudentFast(width=8, depth=3, stride=4),
 }
 
@@ -58,54 +58,9 @@ def test_unknown_activation_is_refused_by_name() -> None:
         StudentFast(activation="mish")
 
 
-def branches(block: RepConv, x: Tensor) -> Tensor:
-    """The output of a RepConv with each branch run as convolutions of its own."""
-    edges = [
-        F.conv2d(
-            F.conv2d(x, point[..., None, None]),
-            (scale * mask.flatten()).view(-1, 1, 3, 3),
-            padding=1,
-            groups=len(point),
-        )
-        for point, scale, mask in zip(block.edge, block.edge_scale, block.masks, strict=True)
-    ]
-    y = F.conv2d(x, block.weight, block.bias, padding=1) + torch.stack(edges).sum(0)
-    y = y + F.conv2d(F.conv2d(x, block.expand[..., None, None]), block.squeeze, padding=1)
-    y = y + F.conv2d(x, block.point[..., None, None])
-    return y + x if x.shape[1] == y.shape[1] else y
-
-
-@pytest.mark.parametrize(("fan_in", "fan_out"), [(12, 32), (16, 16)])
-def test_folded_kernel_equals_the_branches_run_apart(fan_in: int, fan_out: int) -> None:
-    torch.manual_seed(2)
-    block = RepConv(fan_in, fan_out)
-    torch.nn.init.normal_(block.edge_scale)
-    x = torch.randn(2, fan_in, 9, 7)
-    torch.testing.assert_close(block(x), branches(block, x), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_folded_student_is_plain_and_equal(activation: str, photo_tensor: Tensor) -> None:
-    torch.manual_seed(3)
-    student = StudentRep(width=8, depth=5, activation=activation)
-    folded = student.folded()
-    assert type(folded) is StudentFast
-    assert parameters(folded) == parameters(StudentFast(width=8, depth=5, activation=activation))
-    x = photo_tensor[..., 100:163, 200:251]
-    torch.testing.assert_close(folded(x), student(x), atol=1e-5, rtol=0)
-
-
-def test_rep_student_absorbs_a_folded_one() -> None:
-    torch.manual_seed(4)
-    student, plain = StudentRep(width=8, depth=3), StudentRep(width=8, depth=3).folded()
-    student.absorb(plain)
-    x = torch.rand(1, 3, 12, 14)
-    torch.testing.assert_close(student(x), plain(x), atol=1e-5, rtol=0)
-
-
 def test_rep_student_adds_the_same_detail_to_flat_areas_of_any_colour() -> None:
     torch.manual_seed(6)
-    student = StudentRep(width=8, depth=3)
+    student = StudentFast(width=8, depth=3, rep=True)
     areas = [torch.rand(1, 3, 1, 1).expand(1, 3, 40, 40) for _ in range(2)]
     details = [(student(area) - area)[..., 12:-12, 12:-12] for area in areas]
     torch.testing.assert_close(details[0], details[1], atol=1e-6, rtol=0)
@@ -113,7 +68,7 @@ def test_rep_student_adds_the_same_detail_to_flat_areas_of_any_colour() -> None:
 
 def test_every_branch_learns() -> None:
     torch.manual_seed(5)
-    student = StudentRep(width=8, depth=3)
+    student = StudentFast(width=8, depth=3, rep=True)
     student(torch.rand(2, 3, 16, 16)).square().sum().backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in student.parameters())
 

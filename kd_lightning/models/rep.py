@@ -1,0 +1,67 @@
+"""Structural re-parameterization: a convolution that is more to train and the same to run."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class RepConv(nn.Conv2d):
+    """A 3x3 convolution (zero padding 1) that trains as a sum of linear branches.
+
+    Branches: 3x3; 1x1; 1x1 then 3x3 at twice the channels; 1x1 then scaled Sobel (both directions)
+    and Laplacian filters; identity where the channels allow it. The edge-oriented block of Zhang
+    et al. 2021, "Edge-oriented Convolution Block for Real-time Super Resolution on Mobile
+    Devices", without its inner biases, so that the sum is one kernel exactly at the borders too.
+    The branches are summed in the space of kernels at each step, so that training costs little
+    more than a plain convolution (Hu et al. 2022, "Online Convolutional Re-parameterization").
+
+    Args:
+        blind_groups: number of groups of input channels over each of which the kernel sums to
+            zero; 0: it sums to anything.
+    """
+
+    masks: Tensor
+
+    def __init__(self, fan_in: int, fan_out: int, blind_groups: int = 0) -> None:
+        super().__init__(fan_in, fan_out, 3, padding=1)
+        self.blind_groups = blind_groups
+        self.point = nn.Parameter(nn.Conv2d(fan_in, fan_out, 1).weight.flatten(1) / 3)
+        self.expand = nn.Parameter(nn.Conv2d(fan_in, 2 * fan_out, 1).weight.flatten(1))
+        self.squeeze = nn.Parameter(nn.Conv2d(2 * fan_out, fan_out, 3).weight)
+        self.edge = nn.Parameter(nn.Conv2d(fan_in, 3 * fan_out, 1).weight.view(3, fan_out, fan_in))
+        self.edge_scale = nn.Parameter(1e-3 * torch.randn(3, fan_out, 1))
+        sobel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]])
+        laplacian = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
+        self.register_buffer("masks", torch.stack([sobel, sobel.T, laplacian]), persistent=False)
+
+    def kernel(self) -> Tensor:
+        """The one 3x3 kernel (fan_out, fan_in, 3, 3) that the branches amount to."""
+        weight = self.weight + torch.einsum("omhw,mi->oihw", self.squeeze, self.expand)
+        weight = weight + torch.einsum("koi,khw->oihw", self.edge_scale * self.edge, self.masks)
+        same = self.in_channels == self.out_channels
+        point = self.point + torch.eye(self.in_channels).to(self.point) if same else self.point
+        weight = weight + F.pad(point[..., None, None], (1, 1, 1, 1))
+        if self.blind_groups:
+            taps = weight.reshape(len(weight), self.blind_groups, -1)
+            weight = (taps - taps.mean(dim=2, keepdim=True)).view_as(weight)
+        return weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.kernel(), self.bias)
+
+    @torch.no_grad()
+    def folded(self) -> nn.Conv2d:
+        """The plain convolution of the same output."""
+        plain = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1)
+        plain.load_state_dict({"weight": self.kernel(), "bias": self.bias})
+        return plain
+
+    @torch.no_grad()
+    def absorb(self, plain: nn.Conv2d) -> None:
+        """Take over the output of a plain convolution: the 3x3 branch makes up for the others. If
+        `plain` sees flat areas, so does this one from now on."""
+        if self.blind_groups:
+            sums = plain.weight.reshape(len(plain.weight), self.blind_groups, -1).sum(dim=2)
+            self.blind_groups *= bool(sums.abs().max() <= 1e-5)
+        weight = self.weight + plain.weight - self.kernel()
+        self.load_state_dict({"weight": weight, "bias": plain.bias}, strict=False)

@@ -1,0 +1,56 @@
+"""Networks folded, deployed, and taken over by one that trains on."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.models.network import Network
+from kd_lightning.models.rep import RepConv
+from kd_lightning.models.students import ACTIVATIONS, StudentCNN, StudentFast
+
+STUDENTS = {
+    "cnn": lambda rep: StudentCNN(residual=True, rep=rep),
+    "cnn_plain": lambda rep: StudentCNN(rep=rep),
+} | {
+    name: lambda rep, name=name: StudentFast(width=8, depth=5, activation=name, rep=rep)
+    for name in ACTIVATIONS
+}
+
+
+@pytest.fixture(params=STUDENTS)
+def pair(request: pytest.FixtureRequest) -> tuple[Network, Network]:
+    """A re-parameterized student and a plain one of the same shape, of other weights."""
+    torch.manual_seed(3)
+    return STUDENTS[request.param](True), STUDENTS[request.param](False)
+
+
+@pytest.fixture
+def piece(photo_tensor: Tensor) -> Tensor:
+    return photo_tensor[..., 100:163, 200:251]
+
+
+def test_folded_network_is_plain_and_equal(pair: tuple[Network, Network], piece: Tensor) -> None:
+    student, plain = pair
+    folded = student.folded()
+    assert not any(isinstance(layer, RepConv) for layer in folded.modules())
+    plain.load_state_dict(folded.state_dict())
+    torch.testing.assert_close(plain(piece), student(piece), atol=1e-5, rtol=0)
+
+
+def test_network_absorbs_a_folded_one(pair: tuple[Network, Network], piece: Tensor) -> None:
+    student, plain = pair
+    student.absorb(plain)
+    assert any(isinstance(layer, RepConv) for layer in student.modules())
+    torch.testing.assert_close(student(piece), plain(piece), atol=1e-5, rtol=0)
+
+
+def test_deployed_parameters_are_exact_in_bfloat16(piece: Tensor) -> None:
+    torch.manual_seed(4)
+    student = StudentFast(width=8, depth=3, rep=True)
+    before = [parameter.clone() for parameter in student.parameters()]
+    deployed = student.deployed()
+    for parameter in deployed.parameters():
+        assert torch.equal(parameter, parameter.bfloat16().float())
+    assert all(torch.equal(a, b) for a, b in zip(student.parameters(), before, strict=True))
+    assert 0 < (deployed(piece) - student(piece)).abs().max() <= 4e-3
+    assert all(type(m) is not nn.Conv2d or m.bias is not None for m in deployed.modules())
