@@ -7,8 +7,8 @@ import torch
 
 from kd_lightning import pictures, quality
 from kd_lightning.deploy.artifact import load_artifact
+from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.interpolate import downscale, super_resolve, upscale
-from kd_lightning.models.teacher import BUNDLED
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def main() -> None:
     lr = quality.to_8bit(downscale(hr, 2))
     columns = {"lr": lr, "bicubic": upscale(lr, 2)}
     for caption, name in (("student", "student_fast"), ("teacher (bundled)", "swinir_small")):
-        network, _ = load_artifact(BUNDLED / f"{name}.safetensors")
+        network, _ = load_artifact(SHIPPED_WEIGHTS / f"{name}.safetensors")
         columns[caption] = super_resolve(network, lr)
     columns["hr"] = hr
     images = {caption: image[0] for caption, image in columns.items()}

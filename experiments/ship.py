@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from kd_lightning.deploy.artifact import load_artifact, save_artifact
-from kd_lightning.models.teacher import BUNDLED
+from kd_lightning.files import SHIPPED_WEIGHTS
 
 EVIDENCE = (".hydra/config.yaml", ".hydra/overrides.yaml", "metrics.json")
 CURVE_ROWS = 300  # training rows kept of a run, at even distances; validations are all kept
@@ -46,7 +46,7 @@ def main() -> None:
     if options.weights:
         network, metadata = load_artifact(options.run / "student.safetensors")
         notes = {"data": DATA, "licence": LICENCE, "recipe": options.target.as_posix()}
-        target = BUNDLED / f"{options.weights}.safetensors"
+        target = SHIPPED_WEIGHTS / f"{options.weights}.safetensors"
         save_artifact(target, network, metadata["arguments"], metadata | notes)
 
 

@@ -3,9 +3,14 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from kd_lightning.errors import UserError
+
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
@@ -14,8 +19,10 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def write_atomic(path: Path, *parts: bytes | memoryview) -> None:
-    """Write `parts` to `path`, durably and all or nothing; makes the parent folders.
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which becomes `path`, durably, when all went well and else vanishes; makes
+    the parent folders.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -25,8 +32,7 @@ def write_atomic(path: Path, *parts: bytes | memoryview) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            for part in parts:
-                file.write(part)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -37,6 +43,13 @@ def write_atomic(path: Path, *parts: bytes | memoryview) -> None:
         if isinstance(error, OSError):
             raise unwritable(path, error) from None
         raise
+
+
+def write_atomic(path: Path, *parts: bytes | memoryview) -> None:
+    """Write `parts` to `path`, as `replacing` does."""
+    with replacing(path) as file:
+        for part in parts:
+            file.write(part)
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

@@ -10,14 +10,19 @@ from PIL import Image
 from torch import Tensor
 
 from kd_lightning import quality
+from kd_lightning.benchmark import quality as quality_of
+from kd_lightning.data.samples import SamplePhotos
 from kd_lightning.deploy.artifact import load_artifact
+from kd_lightning.deploy.backends import open_weights
+from kd_lightning.deploy.export import export
+from kd_lightning.deploy.shipped import shipped
+from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.network import Network
-from kd_lightning.models.teacher import BUNDLED
 
 
 def load(name: str) -> Network:
-    network, _ = load_artifact(BUNDLED / name)
+    network, _ = load_artifact(SHIPPED_WEIGHTS / name)
     assert isinstance(network, Network)
     return network
 
@@ -65,7 +70,7 @@ def test_shipped_student_keeps_its_promise(
     shared: Path, name: str, parameters: int, psnr_y: float, ssim_rgb: float
 ) -> None:
     """At least what experiments/README.md says, and the scores that the file itself states."""
-    student, metadata = load_artifact(BUNDLED / f"{name}.safetensors")
+    student, metadata = load_artifact(SHIPPED_WEIGHTS / f"{name}.safetensors")
     assert sum(parameter.numel() for parameter in student.parameters()) <= parameters
     scores = set5_scores(shared, lambda lr: super_resolve(student, lr))
     assert scores["psnr_y"] >= psnr_y
@@ -73,7 +78,34 @@ def test_shipped_student_keeps_its_promise(
     assert scores == pytest.approx(metadata["metrics"]["set5"]["student"], abs=2e-3)
 
 
-@pytest.mark.parametrize("path", sorted(BUNDLED.glob("*.safetensors")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(SHIPPED_WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem
+)
 def test_weights_say_how_they_were_made(path: Path) -> None:
     _, metadata = load_artifact(path)
     assert {"metrics", "config_sha256", "loss", "steps", "data", "licence"} <= metadata.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", shipped().values(), ids=lambda path: path.stem)
+def test_int8_loses_less_than_a_tenth_of_a_decibel(
+    shared: Path, tmp_path: Path, path: Path
+) -> None:
+    """Quantized on the photographs of scikit-image; scored as a picture that is written."""
+    pytest.importorskip("nncf")
+    SamplePhotos().fetch(tmp_path, tmp_path)
+    export(path, tmp_path / "int8.xml", "int8", tmp_path / "train_HR")
+    losses = []
+    for picture in quality_of.pictures(shared / "set5" / "HR"):
+        lr, hr = quality_of.read_pair(picture, 2)
+        exact, quantized = (
+            quality_of.deployed(open_weights(weights, device="cpu"), 2)(lr, "")
+            for weights in (path, tmp_path / "int8.xml")
+        )
+        truth = quality_of.to_tensor(hr)
+        losses.append(psnr_y(exact, truth) - psnr_y(quantized, truth))
+    assert np.mean(losses) < 0.1
+
+
+def psnr_y(sr: np.ndarray, truth: Tensor) -> float:
+    return float(quality.scores(quality_of.to_tensor(sr), truth, 2)["psnr_y"])

@@ -28,8 +28,9 @@ from kd_lightning.benchmark.machine import describe, peak_memory
 from kd_lightning.benchmark.quality import pictures, read_pair
 from kd_lightning.compat import import_basicsr
 from kd_lightning.errors import UserError
+from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.swinir import SwinIR
-from kd_lightning.models.teacher import BUNDLED, NetworkTeacher
+from kd_lightning.models.teacher import NetworkTeacher
 from kd_lightning.models.weights import load_swinir
 from kd_lightning.quality import crop_border, luma, psnr
 
@@ -227,7 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="memory")
     parser.add_argument("--hr", type=Path, help="tiles, bf16: folder of HR images")
     parser.add_argument("--images", type=int, default=5, help="tiles, bf16: how many of them")
-    parser.add_argument("--weights", type=Path, default=BUNDLED / "swinir_small.safetensors")
+    parser.add_argument(
+        "--weights", type=Path, default=SHIPPED_WEIGHTS / "swinir_small.safetensors"
+    )
     options = parser.parse_args(arguments)
     if options.part in ("tiles", "bf16") and options.hr is None:
         parser.error(f"{options.part} needs --hr")

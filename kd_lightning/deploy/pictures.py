@@ -1,10 +1,8 @@
 """Read any picture that a person has, and write the restored one so that it looks like it."""
 
 import io
-import os
 import warnings
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from kd_lightning.deploy.png import write_png
 from kd_lightning.deploy.suffixes import WRITABLE
 from kd_lightning.errors import UserError
+from kd_lightning.files import replacing
 
 ORIENTATION = 0x0112  # Exif tag
 ROWS = 256  # rows that are copied out of Pillow at a time
@@ -173,14 +172,8 @@ def write_picture(
     of `like`. A path is written whole or not at all; a stream gets PNG."""
     if not isinstance(target, Path):
         return _encode(target, ".png", size, bands, like)
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with part.open("wb") as file:
-            _encode(file, target.suffix.lower(), size, bands, like)
-        os.replace(part, target)
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    with replacing(target) as file:
+        _encode(file, target.suffix.lower(), size, bands, like)
 
 
 def _encode(

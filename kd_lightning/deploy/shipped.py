@@ -4,14 +4,14 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from kd_lightning.errors import UserError
+from kd_lightning.files import SHIPPED_WEIGHTS
 
-FOLDER = Path(__file__).parents[1] / "weights"
 DEFAULT = "student_fast"
 
 
 def shipped(pattern: str = "student*.safetensors") -> dict[str, Path]:
     """Name -> file, sorted by name."""
-    return {path.stem: path for path in sorted(FOLDER.glob(pattern))}
+    return {path.stem: path for path in sorted(SHIPPED_WEIGHTS.glob(pattern))}
 
 
 def find_weights(weights: str) -> Path:
@@ -29,6 +29,6 @@ def find_weights(weights: str) -> Path:
         return known[weights]
     nearest = sorted(known, key=lambda name: -SequenceMatcher(None, weights, name).ratio())
     raise UserError(
-        f"weights={weights}: no such weights in this installation, which has "
+        f"{weights}: no such weights in this installation, which has "
         f"{', '.join(nearest) or 'none'}; or give a file"
     )

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 
 from kd_lightning.download import download, home
 from kd_lightning.errors import UserError
-from kd_lightning.files import file_hash, sibling
+from kd_lightning.files import SHIPPED_WEIGHTS, file_hash, sibling
 from kd_lightning.models.tiling import tiled
-
-BUNDLED = Path(__file__).parents[1] / "weights"
 
 
 class NetworkTeacher:
@@ -86,7 +84,7 @@ class NetworkTeacher:
         if self.weights is not None:
             path, remedy = Path(self.weights).expanduser(), "give the path of a weights file"
         elif self.bundled is not None:
-            path, remedy = BUNDLED / self.bundled, "give a file with weights=<path>"
+            path, remedy = SHIPPED_WEIGHTS / self.bundled, "give a file with weights=<path>"
         elif self.url is not None:
             path = home() / "teachers" / self.url.rpartition("/")[2]
             return self._fetched(self.url, path)

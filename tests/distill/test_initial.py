@@ -9,12 +9,12 @@ from kd_lightning.deploy.artifact import load_artifact, save_artifact
 from kd_lightning.distill.initial import load_initial
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
+from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.students import StudentCNN, StudentFast
 from kd_lightning.models.swinir import SwinIR
-from kd_lightning.models.teacher import BUNDLED
 from tests.runs import tiny_run
 
-CNN = BUNDLED / "student_cnn.safetensors"
+CNN = SHIPPED_WEIGHTS / "student_cnn.safetensors"
 
 
 def test_pretrained_is_the_shipped_student_of_the_same_arguments() -> None:

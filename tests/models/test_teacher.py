@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from kd_lightning.compat import import_basicsr
 from kd_lightning.errors import UserError
-from kd_lightning.models import teacher as teacher_module
+from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.foreign import load_basicsr_swinir, load_spandrel
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.teacher import FolderTeacher, NetworkTeacher, self_ensemble
@@ -176,7 +176,7 @@ def test_configured_variant_refuses_another(weights):
 
 
 def test_bundled_teacher_loads_where_it_is_shipped():
-    if not list(teacher_module.BUNDLED.glob("swinir_small.safetensors")):
+    if not list(SHIPPED_WEIGHTS.glob("swinir_small.safetensors")):
         pytest.skip("not bundled yet")
     config = OmegaConf.load(CONF / "swinir_bundled.yaml")
     made = hydra.utils.instantiate(OmegaConf.create({"scale": 2, "teacher": config}).teacher)
