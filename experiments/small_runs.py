@@ -32,7 +32,7 @@ TABLES = {
         "`optimizer.lr=1e-3`": "lr_1e-3",
         "`optimizer.lr=4e-3`": "lr_4e-3",
         "`scheduler=step`, halved every 300 steps": "step",
-        "8 crops of 96×96": "crops_96",
+        "8 crops of 96x96": "crops_96",
     },
 }
 

@@ -19,6 +19,7 @@ from kd_lightning.deploy.artifact import load_artifact
 from kd_lightning.deploy.forms import split_input
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
+from kd_lightning.models.swinir import SwinIR
 
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -65,8 +66,8 @@ def open_weights(
     """Load an artifact (.safetensors) or an export (.onnx, OpenVINO .xml) into a backend.
 
     "auto" takes CUDA through torch where there is a GPU, else the first installed of OpenVINO,
-    torch and ONNX Runtime; bf16 where the CPU computes in it, fp16 on
-    CUDA, else fp32.
+    torch and ONNX Runtime (a SwinIR runs in torch only); bf16 where the CPU computes in it, fp16
+    on CUDA, else fp32.
 
     Raises:
         UserError: a file, backend, device or precision that cannot be had.
@@ -75,13 +76,18 @@ def open_weights(
     if weights.suffix not in (".safetensors", ".onnx", ".xml"):
         raise UserError(f"{weights}: weights must be .safetensors, .onnx or .xml (see kd-export)")
     place = _device(device)
-    backend = _backend(weights, backend, place)
-    precision = _precision(backend, precision, place)
     if weights.suffix == ".safetensors":
         network, _ = load_artifact(weights)
-        return from_network(network, backend, place, precision)
+        choices = ["openvino", "torch", "onnx"]
+        if place.type == "cuda" or isinstance(network, SwinIR):  # its graph fits one size only
+            choices = ["torch"]
+        backend = _backend(weights, backend, place, choices)
+        return from_network(network, backend, place, _precision(backend, precision, place))
+    able = {".onnx": "onnx", ".xml": "openvino"}
+    backend = _backend(weights, backend, place, [able[weights.suffix]])
     if not weights.is_file():
         raise UserError(f"{weights}: no such file; write it with kd-export")
+    precision = _precision(backend, precision, place)
     if backend == "onnx":
         return _from_onnx(weights)
     return _from_openvino(weights, precision)
@@ -221,11 +227,7 @@ def _device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _backend(weights: Path, backend: str, device: torch.device) -> Any:
-    able = {".safetensors": "openvino torch onnx", ".onnx": "onnx", ".xml": "openvino"}
-    choices = able[weights.suffix].split()
-    if device.type == "cuda" and weights.suffix == ".safetensors":
-        choices = ["torch"]
+def _backend(weights: Path, backend: str, device: torch.device, choices: list[str]) -> Any:
     if backend == "auto":
         backend = next((name for name in choices if _installed(name)), choices[0])
     if backend not in choices:

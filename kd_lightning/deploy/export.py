@@ -93,6 +93,8 @@ def export(
         extra = {k: v for k, v in metadata.items() if k not in ("architecture", "arguments")}
         save_artifact(target, network, metadata["arguments"], extra)
         return {}
+    if isinstance(network, swinir.SwinIR):
+        raise UserError(f"{target}: the graph of a SwinIR fits one size only; use .safetensors")
     header = {**metadata, "traits": traits(network), "precision": precision}
     with _written_whole(target) as part:
         if target.suffix == ".onnx":

@@ -119,6 +119,15 @@ def test_every_backend_computes_the_network(backend: str, network: torch.nn.Modu
             assert (runner(x) - network(x)).abs().max() <= 1e-5
 
 
+def test_the_teacher_enhances_pictures_too(photo: np.ndarray) -> None:
+    runner = open_weights(shipped("swinir_small*")["swinir_small"], "auto", "cpu", "fp32")
+    assert runner.name == "torch cpu fp32"
+    out = whole(runner, photo[:50, :70], 2)
+    assert np.abs(out[::2, ::2].astype(int) - photo[:50, :70]).mean() < 8
+    with pytest.raises(UserError, match="cannot run swinir_small"):
+        open_weights(shipped("swinir_small*")["swinir_small"], "onnx", "cpu")
+
+
 @pytest.mark.parametrize("name", shipped())
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_bf16_changes_a_picture_by_one_level_at_most(

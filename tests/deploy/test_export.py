@@ -16,6 +16,7 @@ from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.deploy.export import export
 from kd_lightning.errors import UserError
+from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.students import StudentFast
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (31, 45, 3), np.uint8)
@@ -135,6 +136,12 @@ def test_a_reparameterized_student_is_exported_folded(tmp_path: Path) -> None:
     x = torch.rand(1, 3, 9, 12)
     with torch.inference_mode():
         assert (folded(x) - network.deployed()(x)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_a_swinir_is_not_exported_for_one_size(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(UserError, match="fits one size only"):
+        export(SHIPPED_WEIGHTS / "swinir_small.safetensors", tmp_path / f"s{suffix}")
 
 
 def test_bad_checkpoints_are_named(tmp_path: Path, fast: StudentFast) -> None:
