@@ -21,10 +21,13 @@ class RepConv(nn.Conv2d):
     """
 
     masks: Tensor
+    blind: Tensor  # 1, or 0 since a kernel was absorbed that sums to something; in checkpoints
 
     def __init__(self, fan_in: int, fan_out: int, blind_groups: int = 0) -> None:
         super().__init__(fan_in, fan_out, 3, padding=1)
         self.blind_groups = blind_groups
+        if blind_groups:
+            self.register_buffer("blind", torch.ones(()))
         self.point = nn.Parameter(nn.Conv2d(fan_in, fan_out, 1).weight.flatten(1) / 3)
         self.expand = nn.Parameter(nn.Conv2d(fan_in, 2 * fan_out, 1).weight.flatten(1))
         self.squeeze = nn.Parameter(nn.Conv2d(2 * fan_out, fan_out, 3).weight)
@@ -43,7 +46,7 @@ class RepConv(nn.Conv2d):
         weight = weight + F.pad(point[..., None, None], (1, 1, 1, 1))
         if self.blind_groups:
             taps = weight.reshape(len(weight), self.blind_groups, -1)
-            weight = (taps - taps.mean(dim=2, keepdim=True)).view_as(weight)
+            weight = (taps - self.blind * taps.mean(dim=2, keepdim=True)).view_as(weight)
         return weight
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,6 +65,6 @@ class RepConv(nn.Conv2d):
         `plain` sees flat areas, so does this one from now on."""
         if self.blind_groups:
             sums = plain.weight.reshape(len(plain.weight), self.blind_groups, -1).sum(dim=2)
-            self.blind_groups *= bool(sums.abs().max() <= 1e-5)
+            self.blind *= sums.abs().max() <= 1e-5
         weight = self.weight + plain.weight - self.kernel()
         self.load_state_dict({"weight": weight, "bias": plain.bias}, strict=False)

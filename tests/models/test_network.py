@@ -1,8 +1,10 @@
 """Networks folded, deployed, and taken over by one that trains on."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_lightning.models.network import Network
 from kd_lightning.models.rep import RepConv
@@ -22,6 +24,17 @@ def pair(request: pytest.FixtureRequest) -> tuple[Network, Network]:
     """A re-parameterized student and a plain one of the same shape, of other weights."""
     torch.manual_seed(3)
     return STUDENTS[request.param](True), STUDENTS[request.param](False)
+
+
+@pytest.mark.parametrize("make", STUDENTS.values(), ids=STUDENTS)
+def test_checkpoint_of_a_network_that_absorbed_another_restores_it(
+    make: Callable[[bool], Network], piece: Tensor
+) -> None:
+    torch.manual_seed(5)
+    student, plain, fresh = make(True), make(False), make(True)
+    student.absorb(plain)
+    fresh.load_state_dict(student.state_dict())
+    torch.testing.assert_close(fresh(piece), plain(piece), atol=1e-5, rtol=0)
 
 
 @pytest.fixture
@@ -53,4 +66,3 @@ def test_deployed_parameters_are_exact_in_bfloat16(piece: Tensor) -> None:
         assert torch.equal(parameter, parameter.bfloat16().float())
     assert all(torch.equal(a, b) for a, b in zip(student.parameters(), before, strict=True))
     assert 0 < (deployed(piece) - student(piece)).abs().max() <= 4e-3
-    assert all(type(m) is not nn.Conv2d or m.bias is not None for m in deployed.modules())
