@@ -62,7 +62,7 @@ def test_bundled_teacher_beats_bicubic_by_2_5_db(shared: Path) -> None:
     ("name", "parameters", "psnr_y", "ssim_rgb"),
     [
         ("student_cnn", 77_379, 36.9, 0.937),
-        ("student_fast", 77_000, 37.4, 0.940),
+        ("student_fast", 77_000, 37.5, 0.940),
         ("student_tiny", 20_000, 37.0, 0.937),
     ],
 )
