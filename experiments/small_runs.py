@@ -33,6 +33,8 @@ TABLES = {
         "`optimizer.lr=4e-3`": "lr_4e-3",
         "`scheduler=step`, halved every 300 steps": "step",
         "8 crops of 96x96": "crops_96",
+        "`callbacks=default`: no average of the weights": "no_ema",
+        "`precision=fp32`": "fp32",
     },
 }
 
