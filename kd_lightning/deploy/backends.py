@@ -5,6 +5,7 @@ tiler and `super_resolve` read. All interpolate with kd_lightning.models.interpo
 """
 
 import copy
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from kd_lightning.deploy.artifact import load_artifact
 from kd_lightning.deploy.forms import split_input
+from kd_lightning.deploy.frames import EightBit
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
 from kd_lightning.models.swinir import SwinIR
@@ -28,6 +30,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 # shapes, torch by maps that outgrow the caches.
 OPENVINO_TILE = 1280
 TORCH_TILE = 512
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Largest difference from the float32 torch network, in units of [0, 1], that a backend may show.
 TOLERANCE = {"fp32": 1e-5, "fp16": 4e-3, "bf16": 1.5e-2}
 
@@ -42,6 +45,8 @@ class Runner:
         scale, takes_lr, radius, stride: as the network's.
         tile: side, in the network's input, at which large pictures run fast and activations stay
             within some hundred megabytes.
+        frame: (1,h,w,3) uint8 on the CPU to (1,h*scale,w*scale,3) uint8, interpolation and
+            rounding included; None where only `run` can.
     """
 
     run: Callable[[Tensor], Tensor]
@@ -52,6 +57,7 @@ class Runner:
     radius: int
     stride: int
     tile: int = TORCH_TILE
+    frame: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.run(x)
@@ -99,18 +105,22 @@ def from_network(
     """A runner for a network in memory; no argument may be "auto"."""
     facts = traits(network)
     name = f"{backend} {device.type} {precision}"
-    if precision == "bf16":
-        network = split_input(network)
     if backend == "torch":
-        run = torch_runner(network, device, precision)
-        return Runner(run, name, device, **facts, tile=TORCH_TILE * network.stride)
+        network = split_input(network) if precision == "bf16" else network
+        return Runner(
+            torch_runner(network, device, precision),
+            name,
+            device,
+            **facts,
+            tile=TORCH_TILE * network.stride,
+            frame=lazily(lambda: torch_frame_runner(network, device, precision)),
+        )
     from kd_lightning.deploy.graph import to_onnx
 
-    graph = to_onnx(network)
+    graph = to_onnx(network, split=precision == "bf16")
     if backend == "onnx":
         return Runner(onnx_runner(graph), name, device, **facts)
-    run = openvino_runner(graph, precision)
-    return Runner(run, name, device, **facts, tile=OPENVINO_TILE * network.stride)
+    return _openvino(graph, name, precision, facts)
 
 
 def traits(network: Network) -> dict[str, Any]:
@@ -127,9 +137,8 @@ def torch_runner(
     network: Network, device: torch.device, precision: str
 ) -> Callable[[Tensor], Tensor]:
     """channels_last, with the convolutions in `precision`; additions of the input stay fp32."""
-    network = copy.deepcopy(network).to(device)  # the caller's stays as it is
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    network = _on(device, network)
+    half = HALF.get(precision)
 
     @torch.inference_mode()
     def run(x: Tensor) -> Tensor:
@@ -138,6 +147,25 @@ def torch_runner(
             return network(x).float()
 
     return run
+
+
+def torch_frame_runner(
+    network: Network, device: torch.device, precision: str
+) -> Callable[[Tensor], Tensor]:
+    """As `torch_runner`, from 8-bit frames to 8-bit frames: see `Runner.frame`."""
+    whole = EightBit(_on(device, network), HALF.get(precision)).to(device)
+
+    @torch.inference_mode()
+    def run(frame: Tensor) -> Tensor:
+        return whole(frame.to(device)).cpu()
+
+    return run
+
+
+def _on(device: torch.device, network: Network) -> Network:
+    """A copy there; the caller's stays as it is."""
+    network = copy.deepcopy(network).to(device)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def onnx_runner(model: bytes | str) -> Callable[[Tensor], Tensor]:
@@ -155,31 +183,10 @@ def onnx_runner(model: bytes | str) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def openvino_runner(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
-    """OpenVINO on the CPU. `model`: a path, a serialised ONNX model or an ov.Model.
-
-    The precision is a hint that must be given: without it OpenVINO silently computes in bf16
-    where the CPU can.
-    """
-    import openvino
-
-    core = openvino.Core()
-    if isinstance(model, (str, Path, bytes)):
-        model = core.read_model(model)
-    hints = {
-        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    request = core.compile_model(model, "CPU", hints).create_infer_request()
-
-    def run(x: Tensor) -> Tensor:
-        # Shared, not copied: the input lives on in `x`, the output until the next frame overwrites
-        # it, hence the one copy.
-        outputs = request.infer([x.contiguous().numpy()], share_inputs=True, share_outputs=True)
-        return torch.from_numpy(outputs[0].copy())
-
-    return run
+def lazily(build: Callable[[], Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    """A function that is built when it is first called: compiling takes a second."""
+    built = functools.cache(build)
+    return lambda x: built()(x)
 
 
 def cpu_has_bf16() -> bool:
@@ -207,9 +214,22 @@ def _from_openvino(path: Path, precision: str) -> Runner:
         facts = json.loads(model.get_rt_info(["kd_lightning", "traits"]).astype(str))
     except Exception as error:
         raise _foreign(path, error) from None
-    name = f"openvino cpu {precision} {path.stem}"
-    run = openvino_runner(model, precision)
-    return Runner(run, name, torch.device("cpu"), **facts, tile=OPENVINO_TILE * facts["stride"])
+    return _openvino(model, f"openvino cpu {precision} {path.stem}", precision, facts)
+
+
+def _openvino(model: Any, name: str, precision: str, facts: dict[str, Any]) -> Runner:
+    from kd_lightning.deploy import openvino_graph
+
+    graph = openvino_graph.read_graph(model)
+    scale, takes_lr = facts["scale"], facts["takes_lr"]
+    return Runner(
+        lazily(lambda: openvino_graph.float_runner(graph, precision)),
+        name,
+        torch.device("cpu"),
+        **facts,
+        tile=OPENVINO_TILE * facts["stride"],
+        frame=lazily(lambda: openvino_graph.frame_runner(graph, precision, scale, takes_lr)),
+    )
 
 
 def _foreign(path: Path, error: Exception) -> UserError:

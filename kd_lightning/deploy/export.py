@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from torch import Tensor
 
 from kd_lightning import quality
 from kd_lightning.deploy.artifact import load_artifact, save_artifact
-from kd_lightning.deploy.backends import TOLERANCE, onnx_runner, openvino_runner, traits
-from kd_lightning.deploy.forms import split_input
+from kd_lightning.deploy.backends import TOLERANCE, onnx_runner, traits
 from kd_lightning.deploy.graph import to_onnx
 from kd_lightning.deploy.pictures import read_picture
 from kd_lightning.deploy.suffixes import READABLE
@@ -105,9 +104,9 @@ def export(
             model = _quantized(_openvino_model(to_onnx(network)), tiles)
             _save_openvino(model, header, part, half=False)
             return _compare_int8(network, part, tiles, target)
-        model = _openvino_model(to_onnx(split_input(network)))
+        model = _openvino_model(to_onnx(network, split=True))
         _save_openvino(model, header, part, half=precision == "fp16")
-        return compare(network, openvino_runner(part, "fp32"), TOLERANCE[precision], target)
+        return compare(network, _run_openvino(part), TOLERANCE[precision], target)
 
 
 @torch.inference_mode()
@@ -178,6 +177,12 @@ def _openvino_model(graph: bytes) -> Any:
     return openvino.Core().read_model(graph)
 
 
+def _run_openvino(path: Path) -> Callable[[Tensor], Tensor]:
+    from kd_lightning.deploy.openvino_graph import float_runner
+
+    return float_runner(path, "fp32")
+
+
 def _save_openvino(model: Any, header: dict[str, Any], path: Path, half: bool) -> None:
     import openvino
 
@@ -214,7 +219,7 @@ def _quantized(model: Any, tiles: list[Tensor]) -> Any:
 def _compare_int8(
     network: Network, path: Path, tiles: list[Tensor], name: Path
 ) -> dict[str, float]:
-    run = openvino_runner(path, "fp32")
+    run = _run_openvino(path)
     scores = [float(quality.psnr(network(tile), run(tile))) for tile in tiles[:32]]
     mean = sum(scores) / len(scores)
     if not mean >= INT8_PSNR:

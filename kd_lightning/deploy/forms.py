@@ -1,6 +1,5 @@
 """A network in other forms of the same output, which CPUs run faster or round less."""
 
-import copy
 from typing import Any, cast
 
 import torch
@@ -8,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_lightning.models.network import Network
-from kd_lightning.models.students import Unshuffle
+from kd_lightning.models.students import StudentFast, Unshuffle
 
 
 class _FourPixels(nn.Module):
@@ -48,7 +47,7 @@ class _FourPixels(nn.Module):
         )
 
 
-class _ToBlocks(torch.autograd.Function):
+class _SpaceToDepth(torch.autograd.Function):
     """Pixel-unshuffle with the pixels of a block outside, the channels inside: the order of ONNX's
     SpaceToDepth, which OpenVINO computes in one pass where it transposes for torch's order."""
 
@@ -62,51 +61,98 @@ class _ToBlocks(torch.autograd.Function):
         return g.op("SpaceToDepth", x, blocksize_i=side)
 
 
-class _Blocks(Unshuffle):
+class _DepthToSpace(torch.autograd.Function):
+    """The inverse of `_SpaceToDepth`."""
+
+    @staticmethod
+    def forward(ctx: Any, blocks: Tensor, side: int) -> Tensor:
+        channels = blocks.unflatten(1, (side**2, -1)).transpose(1, 2).flatten(1, 2)
+        return F.pixel_shuffle(channels, side)
+
+    @staticmethod
+    def symbolic(g: Any, blocks: Any, side: int) -> Any:
+        return g.op("DepthToSpace", blocks, blocksize_i=side, mode_s="DCR")
+
+
+class _ToBlocks(Unshuffle):
+    """`Unshuffle` in the order of `_SpaceToDepth`; of both numbers of a value where `split`."""
+
+    def __init__(self, side: int, split: bool) -> None:
+        super().__init__(side)
+        self.split = split
+
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, _ToBlocks.apply(self.padded(x), self.downscale_factor))
+        parts = halves(x) if self.split else (x,)
+        side = self.downscale_factor
+        return torch.cat([_SpaceToDepth.apply(self.padded(part), side) for part in parts], dim=1)
+
+
+class FromBlocks(nn.PixelShuffle):
+    def forward(self, blocks: Tensor) -> Tensor:
+        return cast(Tensor, _DepthToSpace.apply(blocks, self.upscale_factor))
 
 
 class _Split(nn.Module):
-    """An image as six channels: its values rounded down to multiples of 1/256, which bfloat16
-    holds exactly, and the rest."""
-
     def forward(self, x: Tensor) -> Tensor:
-        coarse = (x * 256).floor() / 256
-        return torch.cat((coarse, x - coarse), dim=1)
+        return torch.cat(halves(x), dim=1)
 
 
-def for_cpu(network: Network) -> Network:
-    """A copy that computes the same, in the forms that CPUs run faster: `_FourPixels` for
-    convolutions to few channels, `_Blocks` for the pixel-unshuffle."""
-    network = copy.deepcopy(network)
-    for name, layer in list(network.named_modules()):
-        if _FourPixels.fits(layer):
-            network.set_submodule(name, _FourPixels(layer))
-        elif isinstance(layer, Unshuffle):
-            network.set_submodule(name, _Blocks(layer.downscale_factor))
-            first = _first_convolution(network)
-            weight = first.weight.detach().unflatten(1, (-1, layer.downscale_factor**2))
-            first.weight = nn.Parameter(weight.transpose(1, 2).flatten(1, 2))
-    return network
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The values rounded down to multiples of 1/256, which bfloat16 holds exactly, and the rest."""
+    coarse = (x * 256).floor() / 256
+    return coarse, x - coarse
 
 
 def split_input(network: Network) -> Network:
     """A copy that computes the same, whose first convolution reads the image as two numbers a
-    value (`_Split`). Rounding the image is most of what bf16 loses: in the brighter half of the
+    value (`halves`). Rounding the image is most of what bf16 loses: in the brighter half of the
     range it has steps of one 8-bit level."""
-    network = copy.deepcopy(network)
-    first = _first_convolution(network)
-    first.weight = nn.Parameter(first.weight.detach().repeat(1, 2, 1, 1))
-    first.in_channels *= 2
-    name, reader = next(
-        (name, layer)
-        for name, layer in network.named_modules()
-        if isinstance(layer, Unshuffle | nn.Conv2d)
-    )
-    network.set_submodule(name, nn.Sequential(_Split(), reader))
+    network = network.folded()
+    first = _doubled(network)
+    name = next(name for name, layer in network.named_modules() if layer is first)
+    network.set_submodule(name, nn.Sequential(_Split(), first))
     return network
 
 
-def _first_convolution(network: Network) -> nn.Conv2d:
-    return next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+def for_cpu(network: Network, split: bool = False) -> Network:
+    """A copy that computes the same, in the forms that CPUs run faster: `_FourPixels` for
+    convolutions to few channels, `_ToBlocks` and `FromBlocks` around those of a StudentFast.
+
+    Args:
+        split: as `split_input` too, done where OpenVINO still computes in float32: next to the
+            graph's input.
+    """
+    if not isinstance(network, StudentFast):
+        network = split_input(network) if split else network.folded()
+    else:
+        network = network.folded()
+        order = blocks_order(network.stride)
+        first, last = _convolutions(network)[0], _convolutions(network)[-1]
+        first.weight = nn.Parameter(first.weight.detach()[:, order])
+        last.weight = nn.Parameter(last.weight.detach()[order])
+        last.bias = nn.Parameter(cast(Tensor, last.bias).detach()[order])
+        if split:
+            _doubled(network)
+        network.unshuffle = _ToBlocks(network.stride, split)
+        network.shuffle = FromBlocks(network.stride)
+    for name, layer in list(network.named_modules()):
+        if _FourPixels.fits(layer):
+            network.set_submodule(name, _FourPixels(layer))
+    return network
+
+
+def blocks_order(side: int) -> Tensor:
+    """For each channel of ONNX's SpaceToDepth of an RGB image, that of F.pixel_unshuffle."""
+    return torch.arange(3 * side**2).view(3, -1).T.flatten()
+
+
+def _convolutions(network: Network) -> list[nn.Conv2d]:
+    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+
+
+def _doubled(network: Network) -> nn.Conv2d:
+    """The first convolution, made to read the sum of two images."""
+    first = _convolutions(network)[0]
+    first.weight = nn.Parameter(first.weight.detach().repeat(1, 2, 1, 1))
+    first.in_channels *= 2
+    return first

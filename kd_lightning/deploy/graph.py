@@ -9,29 +9,48 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kd_lightning.deploy.forms import for_cpu
+from kd_lightning.deploy.forms import FromBlocks, blocks_order, for_cpu
+from kd_lightning.deploy.frames import Interpolation
 from kd_lightning.models.network import Network
 
 OPSET = 18
 PIL_CUBIC = -0.5  # the coefficient a of Pillow's bicubic kernel
 
 
-def to_onnx(network: Network) -> bytes:
-    """Serialised ONNX model: "input" (B,3,H,W) float32 to "output", as the network computes it."""
-    example = torch.zeros(1, 3, 64, 64)
-    axes = {name: {0: "batch", 2: "height", 3: "width"} for name in ("input", "output")}
-    buffer = io.BytesIO()
+def to_onnx(network: Network, split: bool = False) -> bytes:
+    """Serialised ONNX model: "input" (B,3,H,W) float32 to "output", as the network computes it.
+    `split`: in the form that loses little in bf16, see `for_cpu`."""
     torch.onnx.register_custom_op_symbolic(
         "aten::_upsample_bicubic2d_aa",
         _bicubic_as_deconvolution(network.scale),
         OPSET,
     )
+    return _traced(for_cpu(network, split), torch.zeros(1, 3, 64, 64), (2, 3))
+
+
+def interpolation_to_onnx(scale: int, blocks: bool) -> bytes:
+    """`Interpolation` as a serialised ONNX model: "input" (B,h,w,3) uint8 to "output" float32,
+    the image or, with `blocks`, its SpaceToDepth."""
+    interpolation = Interpolation(scale, blocks_order(scale))
+    example = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    module = interpolation if blocks else nn.Sequential(interpolation, FromBlocks(scale))
+    return _traced(module, example, (1, 2))
+
+
+def _traced(module: nn.Module, example: Tensor, size: tuple[int, int]) -> bytes:
+    """`size`: which dimensions of the input are height and width."""
+    height, width = size
+    axes = {
+        "input": {0: "batch", height: "height", width: "width"},
+        "output": {0: "batch", 2: "height", 3: "width"},
+    }
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter is deprecated, but needs no onnx
         torch.onnx.export(
-            for_cpu(network).eval(),
+            module.eval(),
             (example,),
             buffer,  # type: ignore[arg-type]
             dynamo=False,

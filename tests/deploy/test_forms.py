@@ -1,5 +1,7 @@
 """Other forms of a network have the same output."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ def widths(network: nn.Module) -> list[tuple[int, int]]:
     return [(shape[1], shape[0]) for shape in shapes]
 
 
-@pytest.mark.parametrize("form", [for_cpu, split_input, lambda n: for_cpu(split_input(n))])
+@pytest.mark.parametrize("form", [for_cpu, split_input, partial(for_cpu, split=True)])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (37, 51)])
 @torch.inference_mode()

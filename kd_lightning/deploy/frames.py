@@ -1,0 +1,84 @@
+"""Whole frames in 8 bits: from a small uint8 frame to a large one, in as few passes as possible.
+
+What surrounds a tiny network (interpolation, rounding, conversions, each a pass over the large
+float image) takes as long as half the network. Here the interpolation is a convolution that
+writes blocks of pixels, the layout that a StudentFast works in, and the large image exists in
+8 bits only.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kd_lightning.models.interpolate import upscale
+from kd_lightning.models.network import Network
+from kd_lightning.models.students import StudentFast
+
+TAPS = 5  # pixels of the small frame, along each axis, that a pixel of the large one depends on
+
+
+class Interpolation(nn.Module):
+    """(B,h,w,3) uint8 to (B,3*scale**2,h,w) float32 in [0, 1]: the frame interpolated by
+    `upscale`, clamped and pixel-unshuffled, in one convolution.
+
+    Args:
+        scale: output pixels per input pixel.
+        order: permutation of the output channels; None for that of F.pixel_unshuffle.
+    """
+
+    kernel: Tensor
+    reach: Tensor
+
+    def __init__(self, scale: int, order: Tensor | None = None) -> None:
+        super().__init__()
+        impulses = torch.zeros(3, 3, 4 * TAPS, 4 * TAPS)
+        impulses[range(3), range(3), 2 * TAPS, 2 * TAPS] = 1
+        near = slice(2 * TAPS - TAPS // 2, 2 * TAPS + TAPS // 2 + 1)
+        response = F.pixel_unshuffle(upscale(impulses, scale), scale)[..., near, near]
+        kernel = response.flip(-2, -1).transpose(0, 1)
+        kernel = kernel if order is None else kernel[order]
+        self.register_buffer("kernel", kernel.contiguous() / 255, persistent=False)
+        self.register_buffer("reach", kernel.sum(dim=1, keepdim=True), persistent=False)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        lr = frame.permute(0, 3, 1, 2).float()
+        # Taps outside the frame are left out and the rest rescaled, as Pillow does.
+        inside = F.conv2d(torch.ones_like(lr[:1, :1]), self.reach, padding=TAPS // 2)
+        return (F.conv2d(lr, self.kernel, padding=TAPS // 2) / inside).clamp(0, 1)
+
+
+class EightBit(nn.Module):
+    """A network with what surrounds it: (B,h,w,3) uint8 to (B,h*scale,w*scale,3) uint8.
+
+    Args:
+        half: number format of the convolutions (autocast); None for float32. All else is float32.
+    """
+
+    def __init__(self, network: Network, half: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.half_format = half
+        self.interpolate = Interpolation(network.scale)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        network, scale = self.network, self.network.scale
+        autocast = torch.autocast(
+            frame.device.type, self.half_format, enabled=self.half_format is not None
+        )
+        if network.takes_lr:
+            lr = frame.permute(0, 3, 1, 2).float() / 255
+            with autocast:
+                return as_frame(network(lr))
+        blocks = self.interpolate(frame)
+        if isinstance(network, StudentFast) and network.stride == scale:
+            with autocast:
+                return as_frame(blocks + network.body(blocks), scale)
+        x = F.pixel_shuffle(blocks, scale).contiguous(memory_format=torch.channels_last)
+        with autocast:
+            return as_frame(network(x))
+
+
+def as_frame(image: Tensor, scale: int = 1) -> Tensor:
+    """(B,3*scale**2,h,w) float to (B,h*scale,w*scale,3) uint8."""
+    levels = image.float().mul(255).round().clamp(0, 255).byte()
+    return F.pixel_shuffle(levels, scale).permute(0, 2, 3, 1).contiguous()
