@@ -14,7 +14,7 @@ from kd_lightning.models.interpolate import upscale
 from kd_lightning.models.network import Network
 from kd_lightning.models.students import StudentFast
 
-TAPS = 5  # pixels of the small frame, along each axis, that a pixel of the large one depends on
+REACH = 2  # pixels of the small frame, to each side, that a pixel of the large one depends on
 
 
 class Interpolation(nn.Module):
@@ -27,24 +27,29 @@ class Interpolation(nn.Module):
     """
 
     kernel: Tensor
-    reach: Tensor
+    rows: Tensor
+    columns: Tensor
 
     def __init__(self, scale: int, order: Tensor | None = None) -> None:
         super().__init__()
-        impulses = torch.zeros(3, 3, 4 * TAPS, 4 * TAPS)
-        impulses[range(3), range(3), 2 * TAPS, 2 * TAPS] = 1
-        near = slice(2 * TAPS - TAPS // 2, 2 * TAPS + TAPS // 2 + 1)
+        middle = 4 * REACH
+        impulses = torch.zeros(3, 3, 2 * middle, 2 * middle)
+        impulses[range(3), range(3), middle, middle] = 1
+        near = slice(middle - REACH, middle + REACH + 1)
         response = F.pixel_unshuffle(upscale(impulses, scale), scale)[..., near, near]
         kernel = response.flip(-2, -1).transpose(0, 1)
         kernel = kernel if order is None else kernel[order]
         self.register_buffer("kernel", kernel.contiguous() / 255, persistent=False)
-        self.register_buffer("reach", kernel.sum(dim=1, keepdim=True), persistent=False)
+        self.register_buffer("rows", kernel.sum(dim=(1, 3))[:, None, :, None], persistent=False)
+        self.register_buffer("columns", kernel.sum(dim=(1, 2))[:, None, None], persistent=False)
 
     def forward(self, frame: Tensor) -> Tensor:
         lr = frame.permute(0, 3, 1, 2).float()
+        image = F.conv2d(lr, self.kernel, padding=REACH)
         # Taps outside the frame are left out and the rest rescaled, as Pillow does.
-        inside = F.conv2d(torch.ones_like(lr[:1, :1]), self.reach, padding=TAPS // 2)
-        return (F.conv2d(lr, self.kernel, padding=TAPS // 2) / inside).clamp(0, 1)
+        inside_rows = F.conv2d(torch.ones_like(lr[:1, :1, :, :1]), self.rows, padding=(REACH, 0))
+        inside_columns = F.conv2d(torch.ones_like(lr[:1, :1, :1]), self.columns, padding=(0, REACH))
+        return (image * inside_rows.reciprocal() * inside_columns.reciprocal()).clamp(0, 1)
 
 
 class EightBit(nn.Module):

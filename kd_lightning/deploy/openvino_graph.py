@@ -1,5 +1,6 @@
 """OpenVINO on the CPU: a network's graph on float images, and on frames in 8 bits."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from kd_lightning.deploy.graph import interpolation_to_onnx
 
+FIXED_SIZES = 4  # graphs for one size that are kept
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -35,19 +37,43 @@ def float_runner(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
 def frame_runner(
     model: Any, precision: str, scale: int, takes_lr: bool
 ) -> Callable[[Tensor], Tensor]:
-    """(1,h,w,3) uint8 to (1,h*scale,w*scale,3) uint8: interpolation, network and rounding."""
-    graph = read_graph(model).clone()
+    """(1,h,w,3) uint8 to (1,h*scale,w*scale,3) uint8: interpolation, network and rounding.
+
+    A size that comes a second time gets graphs of its own, in which OpenVINO fuses more: a tenth
+    of a second to compile, and a fifth less for the frames of a small student.
+    """
+    network = read_graph(model)
+    blocks = _works_on_blocks(network, scale)
     if takes_lr:
-        infer = _compiled(_between_frames(graph), precision)
-        return lambda frame: torch.from_numpy(infer(frame.contiguous().numpy()).copy())
-    blocks = _works_on_blocks(graph, scale)
-    infer = _compiled(_to_frame(graph, scale if blocks else 1), precision)
-    # In a graph of its own: bf16 is all or nothing, and rounds the image by a level.
-    interpolation = read_graph(interpolation_to_onnx(scale, blocks))
-    interpolate = _compiled(interpolation, "fp32")
+        graphs = [(_between_frames(network.clone()), precision)]
+    else:
+        graphs = [
+            # Apart, because bf16 is all or nothing, and would round the image by a level.
+            (read_graph(interpolation_to_onnx(scale, blocks)), "fp32"),
+            (_to_frame(network.clone(), scale if blocks else 1), precision),
+        ]
+
+    @functools.lru_cache(FIXED_SIZES)
+    def compiled(size: torch.Size | None) -> list[Callable[[Any], Any]]:
+        stages = []
+        shape: Any = size
+        for graph, number_format in graphs:
+            if size is not None:
+                graph = graph.clone()
+                graph.reshape(list(shape))
+                shape = graph.output(0).shape
+            stages.append(_compiled(graph, number_format))
+        return stages
+
+    seen: set[torch.Size] = set()
 
     def run(frame: Tensor) -> Tensor:
-        return torch.from_numpy(infer(interpolate(frame.contiguous().numpy())).copy())
+        stages = compiled(frame.shape if frame.shape in seen else None)
+        seen.add(frame.shape)
+        image = frame.contiguous().numpy()
+        for infer in stages:
+            image = infer(image)
+        return torch.from_numpy(image.copy())
 
     return run
 
