@@ -1,7 +1,7 @@
 """A picture through a network, in bands of rows, so that memory does not grow with the picture."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -52,6 +52,38 @@ def enhance(
         multiple=runner.stride // math.gcd(runner.stride, inner),
     ):
         yield band[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def enhance_frames(runner: Runner, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Restore the frames of a video, one after the other, by the network's own scale.
+
+    Args:
+        frames: (h,w,3) uint8, RGB, of one size.
+
+    Yields:
+        (h*scale,w*scale,3) uint8; it may be overwritten once the next is asked for.
+
+    Raises:
+        UserError: a frame is of another kind or size than that.
+    """
+    frames = _of_one_size(frames)
+    if runner.stream:
+        yield from runner.stream(frames)
+        return
+    for frame in frames:
+        yield np.concatenate(list(enhance(runner, frame)))
+
+
+def _of_one_size(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    shape: tuple[int, ...] | None = None
+    for number, frame in enumerate(frames):
+        shape = shape or frame.shape
+        if frame.shape != shape or frame.shape[2:] != (3,) or frame.dtype != np.uint8:
+            raise UserError(
+                f"frame {number}: {frame.dtype} {frame.shape}; all frames must be uint8 RGB, "
+                f"(height, width, 3), of the size of the first ({shape})"
+            )
+        yield frame
 
 
 def _restore(runner: Runner, part: Tensor, scale: int) -> Tensor:

@@ -1,5 +1,6 @@
 """The numbers that come out of enhance, whatever the tile, backend and kind of picture."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kd_lightning.deploy.backends import Runner, cpu_has_bf16, from_network, open_weights
-from kd_lightning.deploy.enhance import enhance
+from kd_lightning.deploy.enhance import enhance, enhance_frames
 from kd_lightning.deploy.shipped import shipped
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import super_resolve, upscale
@@ -162,3 +163,20 @@ def test_auto_names_what_it_took(fast_weights: Path) -> None:
     runner = open_weights(fast_weights, device="cpu")
     assert runner.name.split()[0] in ("openvino", "torch", "onnx")
     assert runner.name.split()[-1] == ("bf16" if cpu_has_bf16() else "fp32")
+
+
+def test_a_video_is_its_frames(runner: Runner) -> None:
+    frames = [noise(10, 14, 3, seed=seed) for seed in range(4)]
+    for frame, sr in zip(frames, enhance_frames(runner, frames), strict=True):
+        assert np.array_equal(sr, whole(runner, frame, 2))
+
+
+def test_a_video_takes_the_runners_stream(runner: Runner) -> None:
+    fast = replace(runner, stream=lambda frames: (frame[:1] for frame in frames))
+    assert [sr.shape for sr in enhance_frames(fast, [noise(10, 14, 3)] * 2)] == [(1, 14, 3)] * 2
+
+
+@pytest.mark.parametrize("other", [noise(10, 15, 3), noise(10, 14, 1), noise(10, 14, 3) / 255])
+def test_frames_of_another_kind_are_refused_by_number(runner: Runner, other: np.ndarray) -> None:
+    with pytest.raises(UserError, match="frame 1: "):
+        list(enhance_frames(runner, [noise(10, 14, 3), other]))
