@@ -8,7 +8,7 @@ from typing import Any
 
 from kd_lightning.benchmark.speed import FRAMES, Case
 from kd_lightning.deploy.artifact import load_artifact
-from kd_lightning.deploy.backends import cpu_has_bf16
+from kd_lightning.deploy.backends import cpu_has_bf16, installed
 
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {  # compact networks of basicsr for scale 2
     "SRVGGNetCompact": ("srvgg_arch.SRVGGNetCompact", {"upscale": 2}),
@@ -58,26 +58,27 @@ def full_cases(students: Mapping[str, Path], int8: Mapping[str, Path]) -> list[C
 def ways(students: Iterable[Case]) -> list[Case]:
     """The students through every installed backend, in every precision that it does here; "default"
     is what --backend auto --precision auto takes."""
-    found = [("torch fp32", "torch", "fp32")]
-    if find_spec("onnxruntime"):
-        found.append(("onnx fp32", "onnx", "fp32"))
-    if find_spec("openvino"):
-        found.append(("openvino fp32", "openvino", "fp32"))
-    if cpu_has_bf16():
-        found += [
-            (f"{name} bf16", name, "bf16") for name in ("torch", "openvino") if find_spec(name)
-        ]
-    best = ("openvino" if find_spec("openvino") else "torch", "bf16" if cpu_has_bf16() else "fp32")
-    return [
-        replace(
-            case,
-            method=f"{case.method} {'default' if (backend, precision) == best else label}",
-            backend=backend,
-            precision=precision,
+    half = cpu_has_bf16()
+    found = []
+    for case in students:
+        able = [("torch", "fp32"), ("onnx", "fp32"), ("openvino", "fp32")]
+        if case.architecture == "StudentCNN":  # of the others OpenVINO is faster
+            able.append(("ncnn", "fp32"))
+        if half:
+            able += [("torch", "bf16"), ("openvino", "bf16")]
+        able = [(backend, precision) for backend, precision in able if installed(backend)]
+        order = ["openvino", "torch"] if half else ["ncnn", "openvino", "torch"]
+        best = next(
+            (name, precision)
+            for name in order
+            for backend, precision in reversed(able)
+            if backend == name
         )
-        for case in students
-        for label, backend, precision in found
-    ]
+        for backend, precision in able:
+            label = "default" if (backend, precision) == best else f"{backend} {precision}"
+            method = f"{case.method} {label}"
+            found.append(replace(case, method=method, backend=backend, precision=precision))
+    return found
 
 
 def quantized(students: Iterable[Case], int8: Mapping[str, Path]) -> list[Case]:

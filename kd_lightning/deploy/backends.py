@@ -1,17 +1,15 @@
-"""One network, run by torch, ONNX Runtime or OpenVINO.
+"""One network, run by torch, ONNX Runtime, OpenVINO or ncnn.
 
 Each backend is a `Runner`: float32 in, float32 out, with the attributes of the network that a
 tiler and `super_resolve` read. All interpolate with kd_lightning.models.interpolate.
 """
 
-import copy
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,19 +20,19 @@ from torch import Tensor
 from kd_lightning.deploy.artifact import load_artifact
 from kd_lightning.deploy.forms import split_input
 from kd_lightning.deploy.frames import EightBit
-from kd_lightning.deploy.gpu_stream import GpuStream
+from kd_lightning.deploy.torch_runners import gpu_frames, torch_frame_runner, torch_runner
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
+from kd_lightning.models.students import StudentCNN
 from kd_lightning.models.swinir import SwinIR
 
-BackendName = Literal["auto", "torch", "onnx", "openvino"]
+BackendName = Literal["auto", "torch", "onnx", "openvino", "ncnn"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 # Side of a tile, at the size that the convolutions see. OpenVINO is slowed by tiles of different
 # shapes, torch by maps that outgrow the caches.
 OPENVINO_TILE = 1280
 TORCH_TILE = 512
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Largest difference from the float32 torch network, in units of [0, 1], that a backend may show.
 TOLERANCE = {"fp32": 1e-5, "fp16": 4e-3, "bf16": 1.5e-2}
 
@@ -79,8 +77,8 @@ def open_weights(
     """Load an artifact (.safetensors) or an export (.onnx, OpenVINO .xml) into a backend.
 
     "auto" takes CUDA through torch where there is a GPU, else the first installed of OpenVINO,
-    torch and ONNX Runtime (a SwinIR runs in torch only); bf16 where the CPU computes in it, fp16
-    on CUDA, else fp32.
+    torch and ONNX Runtime (a SwinIR runs in torch only; a StudentCNN in fp32 by ncnn if that is
+    installed); bf16 where the CPU computes in it, fp16 on CUDA, else fp32.
 
     Raises:
         UserError: a file, backend, device or precision that cannot be had.
@@ -91,9 +89,7 @@ def open_weights(
     place = _device(device)
     if weights.suffix == ".safetensors":
         network, _ = load_artifact(weights)
-        choices = ["openvino", "torch", "onnx"]
-        if place.type == "cuda" or isinstance(network, SwinIR):  # its graph fits one size only
-            choices = ["torch"]
+        choices = _choices(network, place, precision)
         backend = _backend(weights, backend, place, choices)
         return from_network(network, backend, place, _precision(backend, precision, place))
     able = {".onnx": "onnx", ".xml": "openvino"}
@@ -126,10 +122,27 @@ def from_network(
         )
     from kd_lightning.deploy.graph import to_onnx
 
+    if backend == "ncnn":
+        return _by_ncnn(network, name, facts)
     graph = to_onnx(network, split=precision == "bf16")
     if backend == "onnx":
         return Runner(onnx_runner(graph), name, device, **facts)
     return _openvino(graph, name, precision, facts)
+
+
+def _by_ncnn(network: Network, name: str, facts: dict[str, Any]) -> Runner:
+    from kd_lightning.deploy.ncnn_body import with_ncnn
+
+    network = with_ncnn(network)
+    inference = torch.inference_mode()
+    return Runner(
+        inference(network),
+        name,
+        torch.device("cpu"),
+        **facts,
+        tile=OPENVINO_TILE * network.stride,
+        frame=inference(EightBit(network)),
+    )
 
 
 def traits(network: Network) -> dict[str, Any]:
@@ -140,52 +153,6 @@ def traits(network: Network) -> dict[str, Any]:
         "radius": network.radius,
         "stride": network.stride,
     }
-
-
-def torch_runner(
-    network: Network, device: torch.device, precision: str
-) -> Callable[[Tensor], Tensor]:
-    """channels_last, with the convolutions in `precision`; additions of the input stay fp32."""
-    network = _on(device, network)
-    half = HALF.get(precision)
-
-    @torch.inference_mode()
-    def run(x: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=half, enabled=half is not None):
-            return network(x).float()
-
-    return run
-
-
-def torch_frame_runner(
-    network: Network, device: torch.device, precision: str
-) -> Callable[[Tensor], Tensor]:
-    """As `torch_runner`, from 8-bit frames to 8-bit frames: see `Runner.frame`."""
-    whole = EightBit(_on(device, network), HALF.get(precision)).to(device)
-
-    @torch.inference_mode()
-    def run(frame: Tensor) -> Tensor:
-        return whole(frame.to(device)).cpu()
-
-    return run
-
-
-def gpu_frames(
-    network: Network, device: torch.device, precision: str, frames: Iterable[np.ndarray]
-) -> Iterator[np.ndarray]:
-    """`GpuStream` for the size of the first frame."""
-    frames = iter(frames)
-    for first in frames:
-        whole = EightBit(_on(device, network), HALF.get(precision)).to(device)
-        stream = GpuStream(whole, *first.shape[:2])
-        yield from stream(chain([first], frames))
-
-
-def _on(device: torch.device, network: Network) -> Network:
-    """A copy there; the caller's stays as it is."""
-    network = copy.deepcopy(network).to(device)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def onnx_runner(model: bytes | str) -> Callable[[Tensor], Tensor]:
@@ -267,25 +234,41 @@ def _device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def _choices(network: Network, device: torch.device, precision: str) -> list[str]:
+    """The backends that run a network, the fastest first."""
+    if device.type == "cuda" or isinstance(network, SwinIR):  # its graph fits one size only
+        return ["torch"]
+    fp32 = precision == "fp32" or (precision == "auto" and not cpu_has_bf16())
+    if fp32 and isinstance(network, StudentCNN):
+        return ["ncnn", "openvino", "torch", "onnx"]
+    return ["openvino", "torch", "onnx", "ncnn"]
+
+
 def _backend(weights: Path, backend: str, device: torch.device, choices: list[str]) -> Any:
     if backend == "auto":
-        backend = next((name for name in choices if _installed(name)), choices[0])
+        backend = next((name for name in choices if installed(name)), choices[0])
     if backend not in choices:
         raise UserError(f"backend={backend} cannot run {weights.name} on {device.type}")
-    if not _installed(backend):
+    if not installed(backend):
         raise UserError(
             f"backend={backend} is not installed: pip install 'kd_lightning[{backend}]'"
         )
     return backend
 
 
-def _installed(backend: str) -> bool:
+def installed(backend: str) -> bool:
+    """Whether its package is there."""
     module = "onnxruntime" if backend == "onnx" else backend
     return find_spec(module) is not None
 
 
 def _precision(backend: str, precision: str, device: torch.device) -> Any:
-    able = {"torch": ["fp32", "bf16"], "onnx": ["fp32"], "openvino": ["fp32", "bf16"]}[backend]
+    able = {
+        "torch": ["fp32", "bf16"],
+        "onnx": ["fp32"],
+        "openvino": ["fp32", "bf16"],
+        "ncnn": ["fp32"],
+    }[backend]
     if device.type == "cuda":
         able = ["fp32", "bf16", "fp16"]
     if precision == "auto":

@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT,
         help="name of a student of the package, or .safetensors, .onnx, .xml; default: %(default)s",
     )
-    add("--backend", choices=("auto", "torch", "onnx", "openvino"), default="auto")
+    add("--backend", choices=("auto", "torch", "onnx", "openvino", "ncnn"), default="auto")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     add("--tile", default="auto", help="tile side in pixels; bounds the memory")

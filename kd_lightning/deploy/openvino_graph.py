@@ -95,9 +95,6 @@ def _compiled(graph: Any, precision: str) -> Callable[[Any], Any]:
     return lambda x: request.infer([x], share_inputs=True, share_outputs=True)[0]
 
 
-MOVES_PIXELS = ("SpaceToDepth", "DepthToSpace", "Pad", "Slice", "StridedSlice")
-
-
 def _works_on_blocks(graph: Any, scale: int) -> bool:
     """Whether the network is a StudentFast with blocks as large as the interpolation's."""
     sides = [
@@ -116,13 +113,23 @@ def _to_frame(graph: Any, side: int) -> Any:
 
     (image,) = graph.get_parameters()
     if side > 1:
-        for op in graph.get_ordered_ops():
-            if op.get_type_name() in MOVES_PIXELS:
-                op.output(0).replace(op.input_value(0))
+        for op in _moves_of_pixels(graph):
+            op.output(0).replace(op.input_value(0))
         image.set_partial_shape(openvino.PartialShape([-1, 3 * side**2, -1, -1]))
         graph.validate_nodes_and_infer_types()
     (result,) = graph.get_results()
     return openvino.Model([_levels(result.input_value(0), side)], [image])
+
+
+def _moves_of_pixels(graph: Any) -> list[Any]:
+    """Padding and SpaceToDepth at the input; the last DepthToSpace, and what crops the padding."""
+    ops = graph.get_ordered_ops()
+    start = [op for op in ops if op.get_type_name() == "SpaceToDepth"]
+    pads = [op.input_value(0).get_node() for op in start]
+    end = next(op for op in reversed(ops) if op.get_type_name() == "DepthToSpace")
+    crops = [target.get_node() for target in end.output(0).get_target_inputs()]
+    around = [op for op in pads + crops if op.get_type_name() in ("Pad", "Slice", "StridedSlice")]
+    return [*start, end, *around]
 
 
 def _between_frames(graph: Any) -> Any:

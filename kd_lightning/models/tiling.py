@@ -56,9 +56,9 @@ def tiled(
     tile = _round_up(tile, multiple)
     margin = _round_up(halo + blend, multiple)
     out: Tensor | None = None
-    for core, span in _spans(height, tile, margin):
+    for core, span in spans(height, tile, margin):
         row: Tensor | None = None
-        for across, reach in _spans(width, tile, margin):
+        for across, reach in spans(width, tile, margin):
             sr = network(image[..., slice(*span), slice(*reach)])
             if row is None:
                 row = sr.new_zeros((*sr.shape[:-1], width * scale))
@@ -79,10 +79,10 @@ def bands(
     height, width = image.shape[-2:]
     tile = _round_up(tile, multiple)
     margin = _round_up(halo, multiple)
-    for (top, bottom), (first, last) in _spans(height, tile, margin):
+    for (top, bottom), (first, last) in spans(height, tile, margin):
         inner = slice((top - first) * scale, (bottom - first) * scale)
         row: Tensor | None = None
-        for (left, right), (begin, end) in _spans(width, tile, margin):
+        for (left, right), (begin, end) in spans(width, tile, margin):
             sr = network(image[..., first:last, begin:end])[..., inner, :]
             if row is None:
                 row = sr.new_empty((*sr.shape[:-1], width * scale))
@@ -109,7 +109,7 @@ def _stack(parts: Iterator[Tensor], height: int) -> Tensor:
 Range = tuple[int, int]
 
 
-def _spans(length: int, tile: int, margin: int) -> Iterator[tuple[Range, Range]]:
+def spans(length: int, tile: int, margin: int) -> Iterator[tuple[Range, Range]]:
     """Cores that cover [0, length), each with what the network reads for it."""
     start = 0
     while start < length:

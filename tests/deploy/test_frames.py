@@ -23,9 +23,16 @@ NETWORKS = {
     "blocks of the scale": StudentFast(width=8, depth=3),
     "other blocks": StudentFast(width=8, depth=3, stride=4),
     "blocks of 3": StudentFast(scale=3, width=8, depth=3, stride=3),
+    "narrow": StudentFast(width=4, depth=4),
     "rep": StudentFast(width=8, depth=3, rep=True),
 }
-WAYS = [("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16")]
+WAYS = [
+    ("ncnn", "fp32"),
+    ("torch", "fp32"),
+    ("torch", "bf16"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+]
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -46,8 +53,7 @@ def test_interpolation_is_the_projects(height: int, width: int, scale: int) -> N
 
 
 def opened(network: Network, backend: str, precision: str) -> Runner:
-    if backend == "openvino":
-        pytest.importorskip("openvino")
+    pytest.importorskip(backend)
     if precision == "bf16" and not cpu_has_bf16():
         pytest.skip("a CPU without bf16")
     return from_network(network.eval(), backend, torch.device("cpu"), precision)  # type: ignore[arg-type]

@@ -1,0 +1,61 @@
+"""A network by torch, on a CPU or a GPU: on float images, on 8-bit frames, on videos."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kd_lightning.deploy.frames import EightBit
+from kd_lightning.deploy.gpu_stream import GpuStream
+from kd_lightning.models.network import Network
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def torch_runner(
+    network: Network, device: torch.device, precision: str
+) -> Callable[[Tensor], Tensor]:
+    """channels_last, with the convolutions in `precision`; additions of the input stay fp32."""
+    network = _on(device, network)
+    half = HALF.get(precision)
+
+    @torch.inference_mode()
+    def run(x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, dtype=half, enabled=half is not None):
+            return network(x).float()
+
+    return run
+
+
+def torch_frame_runner(
+    network: Network, device: torch.device, precision: str
+) -> Callable[[Tensor], Tensor]:
+    """As `torch_runner`, from 8-bit frames to 8-bit frames: see `Runner.frame`."""
+    whole = EightBit(_on(device, network), HALF.get(precision)).to(device)
+
+    @torch.inference_mode()
+    def run(frame: Tensor) -> Tensor:
+        return whole(frame.to(device)).cpu()
+
+    return run
+
+
+def gpu_frames(
+    network: Network, device: torch.device, precision: str, frames: Iterable[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """`GpuStream` for the size of the first frame."""
+    frames = iter(frames)
+    for first in frames:
+        whole = EightBit(_on(device, network), HALF.get(precision)).to(device)
+        stream = GpuStream(whole, *first.shape[:2])
+        yield from stream(chain([first], frames))
+
+
+def _on(device: torch.device, network: Network) -> Network:
+    """A copy there; the caller's stays as it is."""
+    network = copy.deepcopy(network).to(device)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
