@@ -162,11 +162,11 @@ def methods_for(
     methods = {"bicubic": quality.bicubic(scale)}
     methods |= {name: quality.deployed(runner, scale) for name, runner in runners.items()}
     outputs = quality.teacher_folder(folder)
-    if teacher:
-        runner = open_weights(teacher, "torch", "cpu", "fp32")
-        methods["bundled teacher"] = quality.deployed(runner, scale)
     if outputs:
         methods["teacher of the folder"] = quality.stored(outputs)
+    elif teacher:
+        runner = open_weights(teacher, "torch", "cpu", "fp32")
+        methods["bundled teacher"] = quality.deployed(runner, scale)
     return methods
 
 

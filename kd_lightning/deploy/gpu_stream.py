@@ -56,6 +56,10 @@ class GpuStream:
         for slot in busy:
             yield slot.result()
 
+    def replay(self) -> None:
+        """Compute the frame that lies on the GPU, on the current CUDA stream."""
+        self._graph.replay()
+
     def _start(self, slot: "_Slot", frame: np.ndarray) -> None:
         slot.host_input[0].numpy()[...] = frame
         with torch.cuda.stream(self._upload):
@@ -64,7 +68,7 @@ class GpuStream:
         with torch.cuda.stream(self._compute):
             slot.uploaded.wait()
             self._input.copy_(slot.input)
-            self._graph.replay()
+            self.replay()
             slot.output.copy_(self._output)
             slot.computed.record()
         with torch.cuda.stream(self._download):

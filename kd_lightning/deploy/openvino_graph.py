@@ -11,7 +11,6 @@ from torch import Tensor
 
 from kd_lightning.deploy.graph import interpolation_to_onnx
 
-FIXED_SIZES = 4  # graphs for one size that are kept
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -39,7 +38,7 @@ def frame_runner(
 ) -> Callable[[Tensor], Tensor]:
     """(1,h,w,3) uint8 to (1,h*scale,w*scale,3) uint8: interpolation, network and rounding.
 
-    A size that comes a second time gets graphs of its own, in which OpenVINO fuses more: a tenth
+    A size that comes twice in a row gets graphs of its own, in which OpenVINO fuses more: a tenth
     of a second to compile, and a fifth less for the frames of a small student.
     """
     network = read_graph(model)
@@ -53,7 +52,7 @@ def frame_runner(
             (_to_frame(network.clone(), scale if blocks else 1), precision),
         ]
 
-    @functools.lru_cache(FIXED_SIZES)
+    @functools.lru_cache(1)  # a second one would double the memory for feature maps
     def compiled(size: torch.Size | None) -> list[Callable[[Any], Any]]:
         stages = []
         shape: Any = size
@@ -65,11 +64,12 @@ def frame_runner(
             stages.append(_compiled(graph, number_format))
         return stages
 
-    seen: set[torch.Size] = set()
+    last = None
 
     def run(frame: Tensor) -> Tensor:
-        stages = compiled(frame.shape if frame.shape in seen else None)
-        seen.add(frame.shape)
+        nonlocal last
+        stages = compiled(frame.shape if frame.shape == last else None)
+        last = frame.shape
         image = frame.contiguous().numpy()
         for infer in stages:
             image = infer(image)
