@@ -29,9 +29,9 @@ from kd_lightning.models.swinir import SwinIR
 BackendName = Literal["auto", "torch", "onnx", "openvino", "ncnn"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
-# Side of a tile, at the size that the convolutions see. OpenVINO is slowed by tiles of different
-# shapes, torch by maps that outgrow the caches.
-OPENVINO_TILE = 1280
+# Side of a tile, at the size that the convolutions see. Engines are slowed by tiles of different
+# shapes, torch more by maps that outgrow the caches.
+ENGINE_TILE = 1280
 TORCH_TILE = 512
 # Largest difference from the float32 torch network, in units of [0, 1], that a backend may show.
 TOLERANCE = {"fp32": 1e-5, "fp16": 4e-3, "bf16": 1.5e-2}
@@ -126,7 +126,7 @@ def from_network(
         return _by_ncnn(network, name, facts)
     graph = to_onnx(network, split=precision == "bf16")
     if backend == "onnx":
-        return Runner(onnx_runner(graph), name, device, **facts)
+        return Runner(onnx_runner(graph), name, device, **facts, tile=ENGINE_TILE * network.stride)
     return _openvino(graph, name, precision, facts)
 
 
@@ -140,7 +140,7 @@ def _by_ncnn(network: Network, name: str, facts: dict[str, Any]) -> Runner:
         name,
         torch.device("cpu"),
         **facts,
-        tile=OPENVINO_TILE * network.stride,
+        tile=ENGINE_TILE * network.stride,
         frame=inference(EightBit(network)),
     )
 
@@ -190,7 +190,8 @@ def _from_onnx(path: Path) -> Runner:
         facts = json.loads(header["traits"])
     except Exception as error:
         raise _foreign(path, error) from None
-    return Runner(onnx_runner(str(path)), "onnx cpu fp32", torch.device("cpu"), **facts)
+    tile = ENGINE_TILE * facts["stride"]
+    return Runner(onnx_runner(str(path)), "onnx cpu fp32", torch.device("cpu"), **facts, tile=tile)
 
 
 def _from_openvino(path: Path, precision: str) -> Runner:
@@ -214,7 +215,7 @@ def _openvino(model: Any, name: str, precision: str, facts: dict[str, Any]) -> R
         name,
         torch.device("cpu"),
         **facts,
-        tile=OPENVINO_TILE * facts["stride"],
+        tile=ENGINE_TILE * facts["stride"],
         frame=lazily(lambda: openvino_graph.frame_runner(graph, precision, scale, takes_lr)),
     )
 
