@@ -106,9 +106,8 @@ def _works_on_blocks(graph: Any, scale: int) -> bool:
 
 
 def _to_frame(graph: Any, side: int) -> Any:
-    """The network's graph with its output as an 8-bit frame. With `side` above 1 it works on
-    blocks throughout: from a SpaceToDepth of the image to what all but the last DepthToSpace makes
-    of it, so that the large image is put together in 8 bits only."""
+    """The network's graph with its output as an 8-bit frame. With `side` above 1 its input is the
+    SpaceToDepth of the image, and the large image is put together from blocks in 8 bits only."""
     import openvino
 
     (image,) = graph.get_parameters()
