@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from itertools import chain
 
 import numpy as np
@@ -47,11 +48,12 @@ def torch_frame_runner(
 def gpu_frames(
     network: Network, device: torch.device, precision: str, frames: Iterable[np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """`GpuStream` for the size of the first frame."""
+    """`GpuStream` for the size of the first frame; not compiled where Triton is missing."""
+    compiled = find_spec("triton") is not None
     frames = iter(frames)
     for first in frames:
         whole = EightBit(_on(device, network), HALF.get(precision)).to(device)
-        stream = GpuStream(whole, *first.shape[:2])
+        stream = GpuStream(whole, *first.shape[:2], compiled)
         yield from stream(chain([first], frames))
 
 
