@@ -53,8 +53,8 @@ def gpu_frames(
     frames = iter(frames)
     for first in frames:
         whole = EightBit(_on(device, network), HALF.get(precision)).to(device)
-        stream = GpuStream(whole, *first.shape[:2], compiled)
-        yield from stream(chain([first], frames))
+        height, width, _ = first.shape
+        yield from GpuStream(whole, height, width, compiled)(chain([first], frames))
 
 
 def _on(device: torch.device, network: Network) -> Network:
