@@ -32,7 +32,8 @@ class GpuStream:
             run = torch.compile(whole, mode="max-autotune-no-cudagraphs", dynamic=False)
         self._input = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.inference_mode(), torch.cuda.device(device):
+        fastest = torch.backends.cudnn.flags(enabled=True, benchmark=True)  # found in the warm-up
+        with torch.inference_mode(), torch.cuda.device(device), fastest:
             self._compute.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._compute):
                 for _ in range(WARM_UP):
