@@ -17,12 +17,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 
 from kd_lightning import quality
 from kd_lightning.benchmark.__main__ import int8_exports, sample_photos
 from kd_lightning.benchmark.machine import describe
-from kd_lightning.benchmark.quality import bicubic, to_tensor
+from kd_lightning.benchmark.quality import bicubic, pair, to_tensor
 from kd_lightning.deploy.backends import Runner, open_weights
 from kd_lightning.deploy.enhance import enhance_frames
 from kd_lightning.deploy.shipped import shipped
@@ -49,10 +48,8 @@ def main() -> None:
 
 def measure(clip: Path, runners: dict[str, Runner]) -> dict[str, Any]:
     """Every method on one clip."""
-    hr = [frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in decoded(clip)]
+    lr, hr = (list(frames) for frames in zip(*(pair(f, 2) for f in decoded(clip)), strict=True))
     height, width = hr[0].shape[:2]
-    small = (width // 2, height // 2)
-    lr = [np.array(Image.fromarray(f).resize(small, Image.Resampling.BICUBIC)) for f in hr]
     interpolate = bicubic(2)
     rows = {"bicubic": scores([interpolate(frame, "") for frame in lr], hr)}
     for name, runner in runners.items():

@@ -6,9 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.benchmark.speed import FRAMES, Case
+import torch
+
+from kd_lightning.benchmark.speed import FRAMES, Case, network_of
 from kd_lightning.deploy.artifact import load_artifact
-from kd_lightning.deploy.backends import cpu_has_bf16, installed
+from kd_lightning.deploy.backends import automatic, cpu_has_bf16, installed
 
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {  # compact networks of basicsr for scale 2
     "SRVGGNetCompact": ("srvgg_arch.SRVGGNetCompact", {"upscale": 2}),
@@ -58,22 +60,15 @@ def full_cases(students: Mapping[str, Path], int8: Mapping[str, Path]) -> list[C
 def ways(students: Iterable[Case]) -> list[Case]:
     """The students through every installed backend, in every precision that it does here; "default"
     is what --backend auto --precision auto takes."""
-    half = cpu_has_bf16()
     found = []
     for case in students:
         able = [("torch", "fp32"), ("onnx", "fp32"), ("openvino", "fp32")]
         if case.architecture == "StudentCNN":  # of the others OpenVINO is faster
             able.append(("ncnn", "fp32"))
-        if half:
+        if cpu_has_bf16():
             able += [("torch", "bf16"), ("openvino", "bf16")]
         able = [(backend, precision) for backend, precision in able if installed(backend)]
-        order = ["openvino", "torch"] if half else ["ncnn", "openvino", "torch"]
-        best = next(
-            (name, precision)
-            for name in order
-            for backend, precision in reversed(able)
-            if backend == name
-        )
+        best = automatic(network_of(case), torch.device("cpu"))
         for backend, precision in able:
             label = "default" if (backend, precision) == best else f"{backend} {precision}"
             method = f"{case.method} {label}"

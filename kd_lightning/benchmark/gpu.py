@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kd_lightning.benchmark.machine import describe
-from kd_lightning.benchmark.speed import FRAMES, macs_per_pixel
+from kd_lightning.benchmark.speed import FRAMES, macs_per_pixel, per_pixel
 from kd_lightning.deploy.artifact import load_artifact
 from kd_lightning.deploy.frames import EightBit
 from kd_lightning.deploy.gpu_stream import GpuStream
@@ -93,21 +93,9 @@ def floors(
     }
 
 
-@torch.inference_mode()
-def bytes_per_pixel(network: nn.Module) -> float:
+def bytes_per_pixel(network: Network) -> float:
     """Inputs and outputs of all convolutions in 16 bits, for one pixel of the network's input."""
-    total = 0
-
-    def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        nonlocal total
-        total += 2 * (inputs[0].numel() + output.numel())
-
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    network(torch.zeros(1, 3, 64, 64, device=next(network.parameters()).device))
-    for hook in hooks:
-        hook.remove()
-    return total / 64**2
+    return per_pixel(network, (nn.Conv2d,), lambda layer, x, out: 2 * (x.numel() + out.numel()))
 
 
 def eager(network: Network, height: int, width: int) -> dict[str, float]:

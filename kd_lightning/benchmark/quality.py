@@ -35,6 +35,11 @@ def read_pair(path: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
     pixels = read_picture(path, str(path)).pixels
     if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
         raise UserError(f"{path}: test pictures are 8-bit grey or RGB without alpha")
+    return pair(pixels, scale)
+
+
+def pair(pixels: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `read_pair`, from (H,W,1 or 3) uint8."""
     height, width = (length // scale * scale for length in pixels.shape[:2])
     hr = np.broadcast_to(pixels[:height, :width], (height, width, 3))
     small = (width // scale, height // scale)

@@ -114,7 +114,7 @@ def _prepare(case: Case) -> tuple[Call | None, Call, dict[str, Any]]:
     small = np.random.default_rng(0).integers(0, 256, (height // 2, width // 2, 3), np.uint8)
     if case.kind == "opencv":
         return None, _opencv_filter(case.architecture, small), {}
-    network = _network(case)
+    network = network_of(case)
     inside = (height // 2, width // 2) if network.takes_lr else (height, width)
     x = torch.rand(1, 3, *inside)
     facts = {
@@ -137,7 +137,8 @@ def _prepare(case: Case) -> tuple[Call | None, Call, dict[str, Any]]:
     return lambda: runner(x), lambda: list(enhance(runner, small, 2)), facts
 
 
-def _network(case: Case) -> Any:
+def network_of(case: Case) -> Any:
+    """The case's network, with random weights."""
     if case.kind == "basicsr":
         from importlib import import_module
 
@@ -203,19 +204,27 @@ def _from_small(run: Callable[[Any], Any], small: Any, takes_lr: bool) -> Any:
 
 
 def macs_per_pixel(network: Any) -> float:
-    """Multiply-adds of the convolutions and linear layers for one pixel of the input, counted on
-    a 64x64 image."""
-    import torch
+    """Multiply-adds of the convolutions and linear layers for one pixel of the input."""
     from torch import nn
+
+    kinds = (nn.Conv2d, nn.Linear)
+    return per_pixel(network, kinds, lambda layer, x, out: out.numel() * layer.weight[0].numel())
+
+
+def per_pixel(
+    network: Any, kinds: tuple[type[Any], ...], count: Callable[[Any, Any, Any], int]
+) -> float:
+    """Sum of `count(layer, input, output)` over the layers of these kinds for one pixel of the
+    input, from a 64x64 image."""
+    import torch
 
     total = 0
 
-    def count(layer: Any, inputs: Any, output: Any) -> None:
+    def add(layer: Any, inputs: Any, output: Any) -> None:
         nonlocal total
-        total += output.numel() * layer.weight[0].numel()
+        total += count(layer, inputs[0], output)
 
-    layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
+    hooks = [m.register_forward_hook(add) for m in network.modules() if isinstance(m, kinds)]
     with torch.inference_mode():
         network(torch.zeros(1, 3, 64, 64))
     for hook in hooks:

@@ -235,6 +235,12 @@ def _device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def automatic(network: Network, device: torch.device) -> tuple[str, str]:
+    """The backend and precision that "auto" takes for a network."""
+    backend = next(name for name in _choices(network, device, "auto") if installed(name))
+    return backend, _precision(backend, "auto", device)
+
+
 def _choices(network: Network, device: torch.device, precision: str) -> list[str]:
     """The backends that run a network, the fastest first."""
     if device.type == "cuda" or isinstance(network, SwinIR):  # its graph fits one size only

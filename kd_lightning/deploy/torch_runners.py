@@ -36,7 +36,7 @@ def torch_frame_runner(
     network: Network, device: torch.device, precision: str
 ) -> Callable[[Tensor], Tensor]:
     """As `torch_runner`, from 8-bit frames to 8-bit frames: see `Runner.frame`."""
-    whole = EightBit(_on(device, network), HALF.get(precision)).to(device)
+    whole = _eight_bit(network, device, precision)
 
     @torch.inference_mode()
     def run(frame: Tensor) -> Tensor:
@@ -49,12 +49,18 @@ def gpu_frames(
     network: Network, device: torch.device, precision: str, frames: Iterable[np.ndarray]
 ) -> Iterator[np.ndarray]:
     """`GpuStream` for the size of the first frame; not compiled where Triton is missing."""
-    compiled = find_spec("triton") is not None
     frames = iter(frames)
-    for first in frames:
-        whole = EightBit(_on(device, network), HALF.get(precision)).to(device)
-        height, width, _ = first.shape
-        yield from GpuStream(whole, height, width, compiled)(chain([first], frames))
+    first = next(frames, None)
+    if first is None:
+        return
+    height, width, _ = first.shape
+    whole = _eight_bit(network, device, precision)
+    stream = GpuStream(whole, height, width, compiled=find_spec("triton") is not None)
+    yield from stream(chain([first], frames))
+
+
+def _eight_bit(network: Network, device: torch.device, precision: str) -> EightBit:
+    return EightBit(_on(device, network), HALF.get(precision)).to(device)
 
 
 def _on(device: torch.device, network: Network) -> Network:
