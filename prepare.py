@@ -6,7 +6,7 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from kd_lightning.cli import check_keys, one_line_errors
+from kd_lightning.config import check_keys, one_line_errors
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.errors import UserError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from kd_lightning.cli import one_line_errors
+from kd_lightning.config import one_line_errors
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

@@ -5,9 +5,10 @@ from pathlib import Path
 import skimage.data
 import torch
 
-from kd_lightning import pictures, quality
-from kd_lightning.deploy.artifact import load_artifact
+from kd_lightning import quality
 from kd_lightning.files import SHIPPED_WEIGHTS
+from kd_lightning.imageio import comparison as pictures
+from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.interpolate import downscale, super_resolve, upscale
 
 

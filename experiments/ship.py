@@ -10,8 +10,8 @@ import csv
 import shutil
 from pathlib import Path
 
-from kd_lightning.deploy.artifact import load_artifact, save_artifact
 from kd_lightning.files import SHIPPED_WEIGHTS
+from kd_lightning.models.artifact import load_artifact, save_artifact
 
 EVIDENCE = (".hydra/config.yaml", ".hydra/overrides.yaml", "metrics.json")
 CURVE_ROWS = 300  # training rows kept of a run, at even distances; validations are all kept

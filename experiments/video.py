@@ -24,7 +24,7 @@ from kd_lightning.benchmark.machine import describe
 from kd_lightning.benchmark.quality import bicubic, pair, to_tensor
 from kd_lightning.deploy.backends import Runner, open_weights
 from kd_lightning.deploy.enhance import enhance_frames
-from kd_lightning.deploy.shipped import shipped
+from kd_lightning.models.pretrained import shipped
 
 WARM_UP = 2
 Frames = list[np.ndarray]

@@ -18,7 +18,7 @@ from kd_lightning.errors import UserError
 _definitions: list[Any] = []  # torch unregisters operators when their library object goes away
 
 
-def mend_torchvision() -> None:
+def patch_torchvision() -> None:
     """Let ``import torchvision`` work where its compiled operators do not fit the torch build.
 
     Only declares the two operators that its Python code refers to on import; calling one of them
@@ -50,7 +50,7 @@ def import_basicsr() -> types.ModuleType:
         UserError: the extra ``basicsr`` is not installed, or misses a system library.
     """
     name = "torchvision.transforms.functional_tensor"
-    mend_torchvision()
+    patch_torchvision()
     try:
         if name not in sys.modules:
             from torchvision.transforms.functional import rgb_to_grayscale

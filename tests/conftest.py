@@ -1,7 +1,9 @@
 """Fixtures that tests of several folders share."""
 
+import ctypes
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +14,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kd_lightning.compat import mend_torchvision
+from kd_lightning.compat import patch_torchvision
+from kd_lightning.models.artifact import save_artifact
+from kd_lightning.models.students import StudentCNN, StudentFast
+
+SS_DISABLE = 2  # of Linux's sigaltstack(2)
+
+
+class StackDescription(ctypes.Structure):
+    """stack_t of Linux."""
+
+    _fields_ = (("pointer", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
 
 torch.set_num_threads(2)
-mend_torchvision()  # tests import lightning before kd_lightning
+patch_torchvision()  # tests import lightning before kd_lightning
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +51,13 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture(autouse=True)
-def no_handler_of_ended_children() -> Iterator[None]:
-    """Take back the SIGCHLD handler that torch's data loader installs. It runs on the alternate
-    signal stack, which a library of the extras leaves dangling: the next child to end would end
-    this process with a segmentation fault, seen when all tests share one process."""
+def no_dangling_signal_stack() -> Iterator[None]:
+    """Switch the alternate signal stack off, which a library of the extras leaves dangling: torch's
+    handler of ended loader processes would run on it and end this process with a segmentation
+    fault, seen when all tests share one process. The handler is taken back after each test."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.sigaltstack(ctypes.byref(StackDescription(None, SS_DISABLE, 0)), None)
     yield
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -72,3 +88,26 @@ def photos(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Path:
                 folder.mkdir(exist_ok=True)
                 Image.fromarray(image).save(folder / f"{number:04d}.png")
     return root
+
+
+# Weights without a trained student: random, with a last layer that adds visible detail.
+
+
+@pytest.fixture(scope="session")
+def fast() -> StudentFast:
+    torch.manual_seed(3)
+    return StudentFast(width=8, depth=3).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def fast_weights(tmp_path_factory: pytest.TempPathFactory, fast: StudentFast) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "fast.safetensors"
+    return save_artifact(path, fast, {"width": 8, "depth": 3}, {"note": "random"})
+
+
+@pytest.fixture(scope="session")
+def half_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(4)
+    arguments = {"process": "half", "residual": True}
+    path = tmp_path_factory.mktemp("weights") / "half.safetensors"
+    return save_artifact(path, StudentCNN(**arguments), arguments)

@@ -26,7 +26,7 @@ TINY = [
 
 def composed(folder: Path, *overrides: str) -> DictConfig:
     """The training configuration with a run folder that no Hydra application made."""
-    import kd_lightning.cli  # noqa: F401  (registers the resolver run_dir)
+    import kd_lightning.config  # noqa: F401  (registers the resolver run_dir)
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", overrides=[f"run_folder={folder}", *overrides])

@@ -8,7 +8,7 @@ import pytest
 from hydra.utils import instantiate
 from PIL import Image
 
-from kd_lightning.cli import check_keys
+from kd_lightning.config import check_keys
 from kd_lightning.distill.run import train
 from tests.runs import CONF, TINY, composed
 
@@ -57,7 +57,7 @@ def test_every_student_is_built_with_the_attributes_that_a_network_needs(student
     assert network.scale == 2
     assert isinstance(network.takes_lr, bool)
     assert network.radius > 0
-    assert network.stride > 0
+    assert network.multiple_of > 0
 
 
 @pytest.mark.parametrize(

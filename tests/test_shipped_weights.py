@@ -12,13 +12,13 @@ from torch import Tensor
 from kd_lightning import quality
 from kd_lightning.benchmark import quality as quality_of
 from kd_lightning.data.samples import SamplePhotos
-from kd_lightning.deploy.artifact import load_artifact
 from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.export import export
-from kd_lightning.deploy.shipped import shipped
 from kd_lightning.files import SHIPPED_WEIGHTS
+from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.network import Network
+from kd_lightning.models.pretrained import shipped
 
 
 def load(name: str) -> Network:

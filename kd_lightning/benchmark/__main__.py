@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from kd_lightning import pictures as picture_grid
 from kd_lightning.benchmark import machine, quality, report
 from kd_lightning.benchmark.cases import full_cases, quick_cases, shapes
 from kd_lightning.benchmark.speed import run_case
 from kd_lightning.data.samples import SamplePhotos
 from kd_lightning.deploy.backends import Runner, open_weights
 from kd_lightning.deploy.export import export
-from kd_lightning.deploy.shipped import shipped
 from kd_lightning.errors import UserError
+from kd_lightning.imageio import comparison as picture_grid
+from kd_lightning.models.pretrained import shipped
 
 CHOICES = {"torch fp32": ("torch", "fp32"), "default": ("auto", "auto")}
 

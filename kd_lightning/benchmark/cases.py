@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from kd_lightning.benchmark.speed import FRAMES, Case, network_of
-from kd_lightning.deploy.artifact import load_artifact
 from kd_lightning.deploy.backends import automatic, cpu_has_bf16, installed
+from kd_lightning.models.artifact import load_artifact
 
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {  # compact networks of basicsr for scale 2
     "SRVGGNetCompact": ("srvgg_arch.SRVGGNetCompact", {"upscale": 2}),

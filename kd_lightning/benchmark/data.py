@@ -257,7 +257,7 @@ def forget(folder: Path) -> None:
 
 def decoders() -> dict[str, Callable[[Path], object]]:
     """PNG decoders that are installed, by name."""
-    from kd_lightning.data.images import read_rgb
+    from kd_lightning.imageio.strict import read_rgb
 
     found: dict[str, Callable[[Path], object]] = {"Pillow": read_rgb}
     with contextlib.suppress(ImportError):

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from kd_lightning.compat import import_basicsr, mend_torchvision
+from kd_lightning.compat import import_basicsr, patch_torchvision
 from kd_lightning.data.datasets import StoredImage
-from kd_lightning.data.images import Pixels, write_png
 from kd_lightning.data.store import StoredArray
+from kd_lightning.imageio.strict import Pixels, write_png
 
 SUB_IMAGE, STEP = 480, 240  # pixels: what BasicSR recommends for DIV2K
 
@@ -138,7 +138,7 @@ def lmdb_reader(items: list[StoredImage], folder: Path) -> Iterator[Reader]:
 @contextlib.contextmanager
 def litdata_reader(items: list[StoredImage], folder: Path) -> Iterator[Reader]:
     """HR arrays, undecoded, in litdata's chunks."""
-    mend_torchvision()
+    patch_torchvision()
     import litdata
 
     stored = [item.hr for item in items]

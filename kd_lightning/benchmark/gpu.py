@@ -22,12 +22,12 @@ from torch import nn
 
 from kd_lightning.benchmark.machine import describe
 from kd_lightning.benchmark.speed import FRAMES, macs_per_pixel, per_pixel
-from kd_lightning.deploy.artifact import load_artifact
-from kd_lightning.deploy.frames import EightBit
-from kd_lightning.deploy.gpu_stream import GpuStream
-from kd_lightning.deploy.shipped import shipped
+from kd_lightning.deploy.backends.cuda_stream import GpuStream
+from kd_lightning.deploy.uint8 import Uint8Model
 from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.network import Network
+from kd_lightning.models.pretrained import shipped
 
 SIDE = 8192  # of the matrices of the product
 COPIED = 2**30  # bytes of the copy
@@ -109,7 +109,7 @@ def eager(network: Network, height: int, width: int) -> dict[str, float]:
 
 def streamed(network: Network, height: int, width: int, compiled: bool) -> dict[str, float]:
     """From 8-bit frames in the host's memory to 8-bit frames there."""
-    whole = EightBit(network.to(memory_format=torch.channels_last), torch.float16).cuda()  # type: ignore[call-overload]
+    whole = Uint8Model(network.to(memory_format=torch.channels_last), torch.float16).cuda()  # type: ignore[call-overload]
     stream = GpuStream(whole, height, width, compiled)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -125,7 +125,7 @@ def streamed(network: Network, height: int, width: int, compiled: bool) -> dict[
         pass
     seconds = time.perf_counter() - start
     row = {"device_ms": device_ms(stream.replay), "fps": STREAMED / seconds, **memory()}
-    exact = EightBit(network).cuda()
+    exact = Uint8Model(network).cuda()
     apart = 0
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for frame, sr in zip(some, stream(some), strict=True):

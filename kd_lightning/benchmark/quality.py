@@ -11,10 +11,10 @@ from torch import Tensor
 from kd_lightning import quality
 from kd_lightning.deploy.backends import Runner
 from kd_lightning.deploy.enhance import enhance
-from kd_lightning.deploy.pictures import read_picture
-from kd_lightning.deploy.suffixes import READABLE
 from kd_lightning.errors import UserError
 from kd_lightning.files import sibling
+from kd_lightning.imageio.images import read_image
+from kd_lightning.imageio.suffixes import READABLE
 from kd_lightning.models.interpolate import upscale
 
 Method = Callable[[np.ndarray, str], np.ndarray | Tensor | None]
@@ -32,7 +32,7 @@ def pictures(folder: Path) -> list[Path]:
 def read_pair(path: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
     """(lr, hr), uint8 HWC RGB: the picture cropped to a multiple of `scale`, and shrunk by
     Pillow's bicubic."""
-    pixels = read_picture(path, str(path)).pixels
+    pixels = read_image(path, str(path)).pixels
     if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
         raise UserError(f"{path}: test pictures are 8-bit grey or RGB without alpha")
     return pair(pixels, scale)
@@ -62,7 +62,7 @@ def stored(folder: Path) -> Method:
 
     def method(lr: np.ndarray, stem: str) -> np.ndarray | None:
         files = [p for p in folder.glob(f"{stem}.*") if p.suffix.lower() in READABLE]
-        return read_picture(files[0], str(files[0])).pixels if files else None
+        return read_image(files[0], str(files[0])).pixels if files else None
 
     return method
 

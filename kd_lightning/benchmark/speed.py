@@ -181,7 +181,7 @@ def _opencv_dnn(network: Any) -> Callable[[Any], Any]:
     import cv2
     import numpy as np
 
-    from kd_lightning.deploy.graph import to_onnx
+    from kd_lightning.deploy.onnx_graph import to_onnx
 
     net = cv2.dnn.readNetFromONNX(np.frombuffer(to_onnx(network), np.uint8))
 

@@ -29,9 +29,9 @@ from kd_lightning.benchmark.quality import pictures, read_pair
 from kd_lightning.compat import import_basicsr
 from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS
+from kd_lightning.models.checkpoint import load_swinir
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.teacher import NetworkTeacher
-from kd_lightning.models.weights import load_swinir
 from kd_lightning.quality import crop_border, luma, psnr
 
 Row = dict[str, Any]
@@ -194,7 +194,12 @@ class SomeTiles(nn.Module):
 
     def __init__(self, network: SwinIR, limit: int, side: int) -> None:
         super().__init__()
-        self.network, self.limit, self.side, self.stride = network, limit, side, network.stride
+        self.network, self.limit, self.side, self.multiple_of = (
+            network,
+            limit,
+            side,
+            network.multiple_of,
+        )
         self.done = self.calls = 0
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 """Images to triplets: pairing, degradation, preparation, the decoded store, batches."""
 
-from kd_lightning.compat import mend_torchvision
+from kd_lightning.compat import patch_torchvision
 
-mend_torchvision()  # before lightning and torchmetrics import it
+patch_torchvision()  # before lightning and torchmetrics import it

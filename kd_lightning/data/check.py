@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_lightning.data.images import read_rgb
 from kd_lightning.data.prepare import in_parallel, locked
-from kd_lightning.data.store import Origin, Shelf
+from kd_lightning.data.store import ArrayStore, Origin
 from kd_lightning.data.triplets import Triplets
 from kd_lightning.errors import UserError
+from kd_lightning.imageio.strict import read_rgb
 
 
 def check_triplets(
@@ -22,21 +22,21 @@ def check_triplets(
     """
     bad: list[Path] = []
     with locked(triplets.hr.folder.parent):
-        for shelf in triplets.shelves:
-            shelf.reload()
-        for shelf in triplets.shelves:
+        for store in triplets.stores:
+            store.reload()
+        for store in triplets.stores:
             found: list[str] = []
 
-            def check(stem: str, shelf: Shelf = shelf, found: list[str] = found) -> None:
-                if shelf.damaged(stem) or _source_changed(triplets, shelf, stem):
+            def check(stem: str, store: ArrayStore = store, found: list[str] = found) -> None:
+                if store.damaged(stem) or _source_changed(triplets, store, stem):
                     found.append(stem)
 
-            in_parallel(f"{triplets.title}: check {shelf.folder.name}", stems, workers, check)
+            in_parallel(f"{triplets.title}: check {store.folder.name}", stems, workers, check)
             for stem in sorted(found):
-                bad.append(shelf.path(stem))
-                shelf.drop(stem)
+                bad.append(store.path(stem))
+                store.drop(stem)
             if found:
-                shelf.seal()
+                store.commit()
         if triplets.network:
             bad += _check_outputs(triplets, stems, cache, workers)
     return bad
@@ -47,18 +47,20 @@ def _check_outputs(
 ) -> list[Path]:
     """The teacher's cached PNGs that are not what is stored (and found good); both are deleted.
     The pass's manifest is mended at once."""
-    from kd_lightning.data.teacher_pass import mend_manifest  # loads torch: only where it is needed
+    from kd_lightning.data.teacher_pass import (
+        repair_manifest,  # loads torch: only where it is needed
+    )
 
-    home, shelf = triplets.teacher_cache(cache), triplets.teacher
+    home, store = triplets.teacher_cache(cache), triplets.teacher
     folder = home / triplets.network.key
-    assert shelf is not None
+    assert store is not None
     bad: list[Path] = []
 
     def check(stem: str) -> None:
         path = folder / f"{stem}.png"
-        if path.exists() and stem in shelf.entries:
+        if path.exists() and stem in store.entries:
             try:
-                good = np.array_equal(read_rgb(path), shelf.stored(stem).read())
+                good = np.array_equal(read_rgb(path), store.stored(stem).read())
             except UserError:
                 good = False
             if not good:
@@ -67,15 +69,15 @@ def _check_outputs(
 
     in_parallel(f"{triplets.title}: check teacher PNGs", stems, workers, check)
     for path in bad:
-        shelf.drop(path.relative_to(folder).with_suffix("").as_posix())
+        store.drop(path.relative_to(folder).with_suffix("").as_posix())
     if bad:
-        shelf.seal()
-    manifest = mend_manifest(folder, triplets.network, home.name) if folder.is_dir() else None
+        store.commit()
+    manifest = repair_manifest(folder, triplets.network, home.name) if folder.is_dir() else None
     return sorted(bad) + ([manifest] if manifest else [])
 
 
-def _source_changed(triplets: Triplets, shelf: Shelf, stem: str) -> bool:
-    if shelf is triplets.teacher and triplets.teacher_files is None:
+def _source_changed(triplets: Triplets, store: ArrayStore, stem: str) -> bool:
+    if store is triplets.teacher and triplets.teacher_files is None:
         lr_is_there = stem in triplets.lr.entries  # else it is made anew, most likely the same
-        return lr_is_there and triplets.lr_identity(stem) != shelf.entries[stem].source
-    return Origin.read(triplets.sources(shelf)[stem])[0] != shelf.entries[stem].source
+        return lr_is_there and triplets.lr_identity(stem) != store.entries[stem].source
+    return Origin.read(triplets.sources(store)[stem])[0] != store.entries[stem].source

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kd_lightning.data.images import Pixels
+from kd_lightning.imageio.strict import Pixels
 
 DEGRADATIONS = ("auto", "bicubic", "matlab")
 

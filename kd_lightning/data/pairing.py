@@ -10,8 +10,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from kd_lightning.data.images import EXTENSIONS
 from kd_lightning.errors import UserError
+from kd_lightning.imageio.strict import EXTENSIONS
 
 
 def list_images(folder: Path) -> dict[str, Path]:

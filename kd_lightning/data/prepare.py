@@ -18,27 +18,27 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kd_lightning.data.degradation import crop_to_multiple, degrade, multiple, resize
 from kd_lightning.data.disk import gigabytes, require_space
-from kd_lightning.data.images import Pixels, decode_rgb, pixel_count
 from kd_lightning.data.store import Origin
 from kd_lightning.data.triplets import Recipe, Triplets
 from kd_lightning.errors import UserError
 from kd_lightning.files import unwritable
+from kd_lightning.imageio.strict import Pixels, decode_rgb, pixel_count
 
 log = logging.getLogger(__name__)
 
 
 def prepare_triplets(triplets: Triplets, stems: Sequence[str], cache: Path, workers: int) -> None:
-    """Fill the shelves for `stems`, in `workers` threads; what is there already stays.
+    """Fill the stores for `stems`, in `workers` threads; what is there already stays.
 
     Raises:
         UserError: an image or pair that cannot be used, a full disk; nothing half-written stays.
     """
-    if not triplets.missing(stems) and all(shelf.sealed for shelf in triplets.shelves):
+    if not triplets.missing(stems) and all(store.committed for store in triplets.stores):
         return
     home = triplets.hr.folder.parent
     with locked(home):
-        for shelf in triplets.shelves:
-            shelf.reload()
+        for store in triplets.stores:
+            store.reload()
         missing = [stem for stem in stems if not triplets.has_pair(stem)]
         if missing:
             _require_space(triplets, missing, cache)
@@ -52,8 +52,8 @@ def prepare_triplets(triplets: Triplets, stems: Sequence[str], cache: Path, work
     if not outputs and not all(triplets.has_output(stem) for stem in stems):
         outputs = _teacher_pass(triplets, stems, cache)
     with locked(home):
-        for shelf in triplets.shelves:
-            shelf.reload()
+        for store in triplets.stores:
+            store.reload()
         missing = [stem for stem in stems if not triplets.has_output(stem)]
         if missing:
             in_parallel(
@@ -62,9 +62,9 @@ def prepare_triplets(triplets: Triplets, stems: Sequence[str], cache: Path, work
                 workers,
                 lambda stem: _store_output(triplets, stem, outputs[stem]),
             )
-        for shelf in triplets.shelves:
-            if not shelf.sealed:
-                shelf.seal()
+        for store in triplets.stores:
+            if not store.committed:
+                store.commit()
 
 
 @contextmanager

@@ -9,8 +9,8 @@ camera (Lav Varshney) are CC0 by their photographers; brick and gravel (cc0textu
 import importlib.util
 from pathlib import Path
 
-from kd_lightning.data.images import read_rgb, write_png
 from kd_lightning.errors import UserError
+from kd_lightning.imageio.strict import read_rgb, write_png
 
 FOLDERS = {
     "train_HR": (

@@ -1,7 +1,7 @@
 """The decoded store: one memory-mapped file per image, and a manifest that vouches for each.
 
 A file is a `.npy` of one dimension: the bytes of the image in strips (see `strips`); its shape
-stands in the manifest. A shelf is a folder that holds one kind of array (HR, LR or teacher) of one
+stands in the manifest. A store is a folder that holds one kind of array (HR, LR or teacher) of one
 image folder under one set of settings. Why plain files: experiments/benchmark/data/README.md.
 """
 
@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from kd_lightning.data.images import Pixels
 from kd_lightning.data.strips import Strips, to_strips
 from kd_lightning.errors import UserError
 from kd_lightning.files import remove_leftovers, unwritable, write_atomic
+from kd_lightning.imageio.strict import Pixels
 
 FORMAT = 2  # of the manifest and the arrays; another number is another store
 MANIFEST = "manifest.json"
@@ -57,7 +57,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Entry:
-    """One array of a shelf: its shape (H, W, 3), the hash of its file and what it was made from."""
+    """One array of a store: its shape (H, W, 3), the hash of its file and what it was made from."""
 
     shape: tuple[int, int, int]
     sha256: str
@@ -79,7 +79,7 @@ class StoredArray(NamedTuple):
         return self.open().whole()
 
 
-class Shelf:
+class ArrayStore:
     """The uint8 (H, W, 3) arrays in `folder`, by stem. Writing is thread-safe and all or nothing.
 
     A killed run leaves a journal; the next one takes over what it vouches for.
@@ -129,7 +129,7 @@ class Shelf:
         """Where the array of `stem` lies; `stem` must have been put here."""
         return StoredArray(str(self.path(stem)), self.entries[stem].shape)
 
-    def seal(self) -> None:
+    def commit(self) -> None:
         """Turn the journal into the manifest and remove what a killed run left behind."""
         there = [stem for stem in sorted(self.entries) if self.path(stem).exists()]
         manifest = {
@@ -142,7 +142,7 @@ class Shelf:
         remove_leftovers(self.folder)
 
     @property
-    def sealed(self) -> bool:
+    def committed(self) -> bool:
         """Whether a run has ended here and none has been killed since."""
         return (self.folder / MANIFEST).exists() and not (self.folder / JOURNAL).exists()
 

@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from kd_lightning.data.images import Pixels
+from kd_lightning.imageio.strict import Pixels
 
 WIDTH = 128  # pixels of a strip; the last one of an image may be narrower
 Shape = tuple[int, int, int]

@@ -28,10 +28,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import kd_lightning
-from kd_lightning.data.images import Pixels, read_rgb
 from kd_lightning.data.store import StoredArray
 from kd_lightning.errors import UserError
 from kd_lightning.files import file_hash, write_atomic
+from kd_lightning.imageio.strict import Pixels, read_rgb
 from kd_lightning.models.teacher import NetworkTeacher
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def teacher_outputs(
     pending = _agreed(sum(not task.done() for task in tasks))
     if pending == 0:
         return outputs
-    mend_manifest(cache, teacher, folder.name)
+    repair_manifest(cache, teacher, folder.name)
     _remove_abandoned(cache)
     trainer = trainer or _default_trainer()
     # Lightning wants an image for each process; two may work on the same one.
@@ -232,7 +232,7 @@ def _write_output(task: Task, pixels: Pixels) -> None:
     write_atomic(task.output, buffer.getvalue())
 
 
-def mend_manifest(cache: Path, teacher: NetworkTeacher, degradation: str) -> Path | None:
+def repair_manifest(cache: Path, teacher: NetworkTeacher, degradation: str) -> Path | None:
     """Write the manifest of ``cache`` where it is missing or is not as it was written.
 
     Returns it if it had to be. Its versions are then today's: nothing else knows the old ones.

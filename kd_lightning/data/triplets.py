@@ -1,4 +1,4 @@
-"""The stored triplets of one HR folder: which files they come from and which shelves they fill."""
+"""The stored triplets of one HR folder: which files they come from and which stores they fill."""
 
 import logging
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kd_lightning.data.pairing import list_images, pair
-from kd_lightning.data.store import FORMAT, Origin, Shelf, folder_id
+from kd_lightning.data.store import FORMAT, ArrayStore, Origin, folder_id
 from kd_lightning.errors import UserError
 from kd_lightning.files import sibling
 
@@ -28,14 +28,14 @@ class Recipe:
 
 @dataclass
 class Triplets:
-    """The shelves of one HR folder. `teacher` is None where there is no teacher output."""
+    """The stores of one HR folder. `teacher` is None where there is no teacher output."""
 
     folder: Path
     recipe: Recipe
     network: Any  # the teacher that must run, or None
-    hr: Shelf
-    lr: Shelf
-    teacher: Shelf | None
+    hr: ArrayStore
+    lr: ArrayStore
+    teacher: ArrayStore | None
     files: dict[str, Path]  # HR file by stem
     lr_files: dict[str, Path] | None  # official LR files; None: made from the HR image
     teacher_files: dict[str, Path] | None  # a folder's; None: no teacher, or a network
@@ -45,7 +45,7 @@ class Triplets:
         return f"{self.folder.parent.name}/{self.folder.name}"
 
     @property
-    def shelves(self) -> list[Shelf]:
+    def stores(self) -> list[ArrayStore]:
         return [self.hr, self.lr, *([self.teacher] if self.teacher else [])]
 
     def has_pair(self, stem: str) -> bool:
@@ -53,10 +53,10 @@ class Triplets:
         lr_file = (self.lr_files or self.files)[stem]
         return self.hr.has(stem, self.files[stem]) and self.lr.has(stem, lr_file)
 
-    def sources(self, shelf: Shelf) -> dict[str, Path]:
-        """The files that the arrays of `shelf` are made from."""
+    def sources(self, store: ArrayStore) -> dict[str, Path]:
+        """The files that the arrays of `store` are made from."""
         files = {id(self.lr): self.lr_files, id(self.teacher): self.teacher_files}
-        return files.get(id(shelf)) or self.files
+        return files.get(id(store)) or self.files
 
     def has_output(self, stem: str) -> bool:
         """Whether the teacher output of `stem` is stored and up to date, or none is asked for."""
@@ -81,7 +81,7 @@ class Triplets:
 def open_triplets(
     folder: Path, recipe: Recipe, teacher: Any, cache: Path, *, teacher_required: bool
 ) -> Triplets:
-    """The shelves of `folder`, as far as they are filled; pairs the files, writes nothing.
+    """The stores of `folder`, as far as they are filled; pairs the files, writes nothing.
 
     Raises:
         UserError: missing or empty folder, files that do not pair, no outputs of a folder teacher
@@ -101,18 +101,18 @@ def open_triplets(
     lr_name = f"{size}-{lr_settings['lr']}{fit}"
     home = cache / "store" / f"v{FORMAT}" / folder_id(folder)
     has_folder = hasattr(teacher, "folder")
-    shelf = None
+    store = None
     if outputs is not None or (teacher is not None and not has_folder):
         key = "folder" if has_folder else teacher.key
         teacher_settings = {"kind": "teacher", **lr_settings, "teacher": key}
-        shelf = Shelf(home / f"teacher-{lr_name}-{key}", teacher_settings)
+        store = ArrayStore(home / f"teacher-{lr_name}-{key}", teacher_settings)
     return Triplets(
         folder=folder,
         recipe=recipe,
         network=None if has_folder else teacher,
-        hr=Shelf(home / f"hr-{size}", {"kind": "hr", **settings}),
-        lr=Shelf(home / f"lr-{lr_name}", {"kind": "lr", **lr_settings}),
-        teacher=shelf,
+        hr=ArrayStore(home / f"hr-{size}", {"kind": "hr", **settings}),
+        lr=ArrayStore(home / f"lr-{lr_name}", {"kind": "lr", **lr_settings}),
+        teacher=store,
         files=files,
         lr_files=lr_files,
         teacher_files=outputs,

@@ -49,7 +49,7 @@ def enhance(
         tile=max(1, tile // inner),
         halo=halo,
         scale=scale,
-        multiple=runner.stride // math.gcd(runner.stride, inner),
+        multiple=runner.multiple_of // math.gcd(runner.multiple_of, inner),
     ):
         yield band[0].permute(1, 2, 0).contiguous().numpy()
 

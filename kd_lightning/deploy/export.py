@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from kd_lightning import quality
-from kd_lightning.deploy.artifact import load_artifact, save_artifact
-from kd_lightning.deploy.backends import TOLERANCE, onnx_runner, traits
-from kd_lightning.deploy.graph import to_onnx
-from kd_lightning.deploy.pictures import read_picture
-from kd_lightning.deploy.suffixes import READABLE
+from kd_lightning.deploy.backends import TOLERANCE, model_info, onnx_runner
+from kd_lightning.deploy.onnx_graph import to_onnx
 from kd_lightning.errors import UserError
+from kd_lightning.imageio.images import read_image
+from kd_lightning.imageio.suffixes import READABLE
 from kd_lightning.models import students, swinir
+from kd_lightning.models.artifact import load_artifact, save_artifact
 from kd_lightning.models.interpolate import downscale, upscale
 from kd_lightning.models.network import Network
 
@@ -64,7 +64,7 @@ def load_any(path: Path) -> tuple[Network, dict[str, Any]]:
         "arguments": node,
         "steps": state.get("global_step"),
     }
-    return network.deployed().eval().requires_grad_(False), metadata
+    return network.fuse_and_round().eval().requires_grad_(False), metadata
 
 
 def export(
@@ -94,7 +94,7 @@ def export(
         return {}
     if isinstance(network, swinir.SwinIR):
         raise UserError(f"{target}: the graph of a SwinIR fits one size only; use .safetensors")
-    header = {**metadata, "traits": traits(network), "precision": precision}
+    header = {**metadata, "model_info": model_info(network), "precision": precision}
     with _written_whole(target) as part:
         if target.suffix == ".onnx":
             _write_onnx(to_onnx(network), header, part)
@@ -137,7 +137,7 @@ def calibration_tiles(folder: Path | None, network: Network) -> list[Tensor]:
     tiles: list[Tensor] = []
     each = -(-CALIBRATION_TILES // len(files))
     for file in files:
-        pixels = read_picture(file, str(file)).pixels
+        pixels = read_image(file, str(file)).pixels
         if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
             continue
         hr = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
@@ -178,7 +178,7 @@ def _openvino_model(graph: bytes) -> Any:
 
 
 def _run_openvino(path: Path) -> Callable[[Tensor], Tensor]:
-    from kd_lightning.deploy.openvino_graph import float_runner
+    from kd_lightning.deploy.backends.openvino import float_runner
 
     return float_runner(path, "fp32")
 

@@ -1,5 +1,5 @@
 """Training a student: losses, metrics, the Lightning module, the run."""
 
-from kd_lightning.compat import mend_torchvision
+from kd_lightning.compat import patch_torchvision
 
-mend_torchvision()  # before lightning and torchmetrics import it
+patch_torchvision()  # before lightning and torchmetrics import it

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
-from kd_lightning import pictures
 from kd_lightning.distill.module import DistillationModule
+from kd_lightning.imageio import comparison as pictures
 
 
 class ValidationLines(Callback):
@@ -53,7 +53,7 @@ class WarmedEMA(WeightAveraging):
         super().__init__(use_buffers=False, avg_fn=average)  # buffers: masks and index tables
 
 
-class ComparisonPictures(Callback):
+class ComparisonImages(Callback):
     """Writes lr | bicubic | student | teacher | hr with a zoomed detail to `folder` and W&B.
 
     One picture of the first validation image after each validation, one of the first image of

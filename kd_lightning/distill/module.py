@@ -80,7 +80,7 @@ class DistillationModule(LightningModule):
                 self.input_of(batch),
                 tile=self.tile,
                 halo=student.radius,
-                multiple=student.stride,
+                multiple=student.multiple_of,
                 scale=student.scale if student.takes_lr else 1,
             )
 

@@ -17,12 +17,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 from rich.table import Table
 
-from kd_lightning.cli import check_keys
-from kd_lightning.deploy.artifact import save_artifact
-from kd_lightning.distill.initial import load_initial
+from kd_lightning.config import check_keys
 from kd_lightning.distill.module import DistillationModule
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
+from kd_lightning.models.artifact import save_artifact
+from kd_lightning.models.init_from import load_init_from
 
 # Lightning 2.6 says so itself, with torch 2.13, on every run.
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
@@ -40,7 +40,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         UserError: a key, a file or a value of the configuration is wrong, or the loss diverged.
     """
     check_keys(cfg)
-    initial = initial_weights(cfg)
+    initial = init_weights(cfg)
     folder = Path(cfg.run_folder)
     step = checkpoint_step(cfg.ckpt_path)
     precision_for_device(cfg)
@@ -51,7 +51,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     data = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
     student = instantiate(cfg.student)
     if initial is not None:
-        print(f"starting from {load_initial(student, initial)}")
+        print(f"starting from {load_init_from(student, initial)}")
     make_features = instantiate(cfg.features)
     module = DistillationModule(
         student=student,
@@ -71,11 +71,11 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         trainer.fit(module, datamodule=data, ckpt_path=cfg.ckpt_path)
         minutes = (time.perf_counter() - started) / 60
         load_best(trainer, module)
-        module.student = module.student.deployed()  # what is scored is what is written
+        module.student = module.student.fuse_and_round()  # what is scored is what is written
         trainer.test(module, datamodule=data, verbose=False)
         results = module.test_results()
         if trainer.is_global_zero:
-            leave(folder, config, module, trainer, results, minutes)
+            save_results(folder, config, module, trainer, results, minutes)
     finally:
         wandb.finish()
     return results
@@ -97,7 +97,7 @@ def checkpoint_step(ckpt_path: str | None) -> int | None:
     return int(torch.load(ckpt_path, map_location="cpu", weights_only=True)["global_step"])
 
 
-def initial_weights(cfg: DictConfig) -> str | None:
+def init_weights(cfg: DictConfig) -> str | None:
     """Where the student's first weights come from. `weights=pretrained` is another way to say
     `initial=pretrained`; any other `weights` are the teacher's."""
     if cfg.weights == "pretrained":
@@ -134,7 +134,7 @@ def load_best(trainer: Trainer, module: DistillationModule) -> None:
             module.load_state_dict(state["state_dict"])
 
 
-def leave(
+def save_results(
     folder: Path,
     config: dict[str, Any],
     module: DistillationModule,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from kd_lightning.compat import import_basicsr, mend_torchvision
+from kd_lightning.compat import import_basicsr, patch_torchvision
 from kd_lightning.errors import UserError
+from kd_lightning.models.checkpoint import read_state, swinir_arguments
 from kd_lightning.models.swinir import DERIVED_BUFFERS, mirror_to_multiple
-from kd_lightning.models.weights import read_state, swinir_arguments
 
 
 class Padded(nn.Module):
@@ -27,12 +27,12 @@ class Padded(nn.Module):
         super().__init__()
         self.network = network
         self.scale = scale
-        self.stride = multiple
+        self.multiple_of = multiple
         self.minimum = -(-minimum // multiple) * multiple
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        x = mirror_to_multiple(x, self.stride, self.minimum)
+        x = mirror_to_multiple(x, self.multiple_of, self.minimum)
         return self.network(x)[..., : height * self.scale, : width * self.scale]
 
 
@@ -68,7 +68,7 @@ def load_spandrel(path: Path, scale: int) -> Padded:
         UserError: spandrel is not installed, does not know the weights, or they are not for RGB
             images or not for this scale.
     """
-    mend_torchvision()
+    patch_torchvision()
     try:
         import spandrel
     except ImportError as error:

@@ -16,17 +16,17 @@ class RepConv(nn.Conv2d):
     more than a plain convolution (Hu et al. 2022, "Online Convolutional Re-parameterization").
 
     Args:
-        blind_groups: number of groups of input channels over each of which the kernel sums to
+        zero_sum_groups: number of groups of input channels over each of which the kernel sums to
             zero; 0: it sums to anything.
     """
 
     masks: Tensor
     blind: Tensor  # 1, or 0 since a kernel was absorbed that sums to something; in checkpoints
 
-    def __init__(self, fan_in: int, fan_out: int, blind_groups: int = 0) -> None:
+    def __init__(self, fan_in: int, fan_out: int, zero_sum_groups: int = 0) -> None:
         super().__init__(fan_in, fan_out, 3, padding=1)
-        self.blind_groups = blind_groups
-        if blind_groups:
+        self.zero_sum_groups = zero_sum_groups
+        if zero_sum_groups:
             self.register_buffer("blind", torch.ones(()))
         self.point = nn.Parameter(nn.Conv2d(fan_in, fan_out, 1).weight.flatten(1) / 3)
         self.expand = nn.Parameter(nn.Conv2d(fan_in, 2 * fan_out, 1).weight.flatten(1))
@@ -44,8 +44,8 @@ class RepConv(nn.Conv2d):
         same = self.in_channels == self.out_channels
         point = self.point + torch.eye(self.in_channels).to(self.point) if same else self.point
         weight = weight + F.pad(point[..., None, None], (1, 1, 1, 1))
-        if self.blind_groups:
-            taps = weight.reshape(len(weight), self.blind_groups, -1)
+        if self.zero_sum_groups:
+            taps = weight.reshape(len(weight), self.zero_sum_groups, -1)
             weight = (taps - self.blind * taps.mean(dim=2, keepdim=True)).view_as(weight)
         return weight
 
@@ -53,18 +53,18 @@ class RepConv(nn.Conv2d):
         return self._conv_forward(x, self.kernel(), self.bias)
 
     @torch.no_grad()
-    def folded(self) -> nn.Conv2d:
+    def fuse(self) -> nn.Conv2d:
         """The plain convolution of the same output."""
         plain = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1)
         plain.load_state_dict({"weight": self.kernel(), "bias": self.bias})
         return plain
 
     @torch.no_grad()
-    def absorb(self, plain: nn.Conv2d) -> None:
+    def load_fused(self, plain: nn.Conv2d) -> None:
         """Take over the output of a plain convolution: the 3x3 branch makes up for the others. If
         `plain` sees flat areas, so does this one from now on."""
-        if self.blind_groups:
-            sums = plain.weight.reshape(len(plain.weight), self.blind_groups, -1).sum(dim=2)
+        if self.zero_sum_groups:
+            sums = plain.weight.reshape(len(plain.weight), self.zero_sum_groups, -1).sum(dim=2)
             self.blind *= sums.abs().max() <= 1e-5
         weight = self.weight + plain.weight - self.kernel()
         self.load_state_dict({"weight": weight, "bias": plain.bias}, strict=False)

@@ -20,19 +20,21 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "prelu": nn.PR
 
 
 def convolution_stack(
-    channels: list[int], activation: Callable[[], nn.Module], rep: bool, blind: bool
+    channels: list[int], activation: Callable[[], nn.Module], rep: bool, zero_sum: bool
 ) -> nn.Sequential:
     """3x3 convolutions from each number of channels to the next, an activation between each two.
 
     Args:
         rep: make them RepConv.
-        blind: with `rep`, the first one does not see flat areas: what a network with a skip adds
+        zero_sum: with `rep`, the first one does not see flat areas: what a network with a skip adds
             there is then the same at any brightness.
     """
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(channels):
         if rep:
-            layers.append(RepConv(fan_in, fan_out, blind_groups=3 if blind and not layers else 0))
+            layers.append(
+                RepConv(fan_in, fan_out, zero_sum_groups=3 if zero_sum and not layers else 0)
+            )
         else:
             layers.append(nn.Conv2d(fan_in, fan_out, 3, padding=1))
         layers.append(activation())
@@ -47,10 +49,10 @@ class StudentCNN(Network):
         residual: add the input to the output, so that the layers learn only the detail.
         process: "full" runs on the interpolated image; "half" runs on the LR image and
             interpolates the result, at 1/scale**2 of the compute.
-        rep: train the convolutions as RepConv; `folded()` is the student without it.
+        rep: train the convolutions as RepConv; `fuse()` is the student without it.
     """
 
-    stride = 1
+    multiple_of = 1
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class StudentCNN(Network):
         self.takes_lr = process == "half"
         self.radius = 4 + (KERNEL_RADIUS if self.takes_lr else 0)
         relu = partial(nn.ReLU, inplace=True)  # saves a write of 64 full-size maps
-        self.body = convolution_stack([3, 64, 64, 64, 3], relu, rep, blind=residual)
+        self.body = convolution_stack([3, 64, 64, 64, 3], relu, rep, zero_sum=residual)
 
     def forward(self, x: Tensor) -> Tensor:
         sr = self.body(x)
@@ -90,7 +92,7 @@ class StudentFast(Network):
         depth: number of 3x3 convolutions, at least 2.
         stride: factor of the pixel-unshuffle.
         activation: relu, silu, gelu or prelu, between the convolutions.
-        rep: train the convolutions as RepConv; `folded()` is the student without it.
+        rep: train the convolutions as RepConv; `fuse()` is the student without it.
     """
 
     takes_lr = False
@@ -108,11 +110,11 @@ class StudentFast(Network):
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}: {activation!r}")
         self.scale = scale
-        self.stride = stride
+        self.multiple_of = stride
         self.radius = stride * depth + stride - 1
         channels = [3 * stride**2] + [width] * (depth - 1) + [3 * stride**2]
         self.unshuffle = Unshuffle(stride)
-        self.body = convolution_stack(channels, ACTIVATIONS[activation], rep, blind=True)
+        self.body = convolution_stack(channels, ACTIVATIONS[activation], rep, zero_sum=True)
         self.shuffle = nn.PixelShuffle(stride)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -130,7 +130,7 @@ class SwinIR(Network):
     ) -> None:
         super().__init__()
         self.scale = upscale
-        self.stride = window_size
+        self.multiple_of = window_size
         self.img_range = img_range
         self.upsampler = upsampler
         mean = (0.4488, 0.4371, 0.4040) if in_chans == 3 else (0.0,) * in_chans
@@ -183,7 +183,7 @@ class SwinIR(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        x = mirror_to_multiple(x, self.stride)
+        x = mirror_to_multiple(x, self.multiple_of)
         x = ((x - self.mean) * self.img_range).contiguous(memory_format=torch.channels_last)
         with in_full_precision(x.device):
             shallow = self.conv_first(x)
@@ -195,7 +195,7 @@ class SwinIR(Network):
     def _features(self, shallow: Tensor) -> Tensor:
         batch, _, height, width = shallow.shape
         size = (batch, height, width)
-        windows = deal_windows(batch, height, width, self.stride, shallow.device)
+        windows = deal_windows(batch, height, width, self.multiple_of, shallow.device)
         tokens = self.patch_embed(as_tokens(shallow))
         for layer in self.layers:
             tokens = layer(tokens, size, windows)

@@ -138,7 +138,7 @@ class NetworkTeacher:
             halo=self.halo,
             blend=self.blend,
             scale=self.scale,
-            multiple=int(getattr(network, "stride", 1)),
+            multiple=int(getattr(network, "multiple_of", 1)),
         )
 
 

@@ -14,9 +14,9 @@ from kd_lightning.benchmark import __main__ as command
 from kd_lightning.benchmark import readme, report, speed
 from kd_lightning.benchmark.cases import full_cases, quick_cases, shapes
 from kd_lightning.benchmark.speed import Case
-from kd_lightning.deploy.artifact import save_artifact
-from kd_lightning.deploy.shipped import shipped
 from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import save_artifact
+from kd_lightning.models.pretrained import shipped
 from kd_lightning.models.students import StudentCNN, StudentFast
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from small_data import picture
 
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.models.teacher import FolderTeacher
+from tests.data.small_data import picture
 
 
 @pytest.fixture

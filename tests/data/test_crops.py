@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from small_data import picture
 
 from kd_lightning.data import crops
 from kd_lightning.data.crops import (
@@ -23,6 +22,7 @@ from kd_lightning.data.datasets import EpochBatches
 from kd_lightning.data.degradation import degrade
 from kd_lightning.data.strips import Strips
 from kd_lightning.models.interpolate import upscale
+from tests.data.small_data import picture
 
 OPS = {  # the eight symmetries, in numpy's words
     0: lambda a: a,

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_data import picture
 
 from kd_lightning.data import datasets
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.models.teacher import FolderTeacher
+from tests.data.small_data import picture
 
 Make = Callable[..., TripletDataModule]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from PIL import Image
-from small_data import picture
 
 from kd_lightning.data.degradation import crop_to_multiple, degrade
+from tests.data.small_data import picture
 
 # basicsr 1.4.2, imresize(pattern / 255, 1 / scale), rounded to 8 bit.
 BASICSR_IMRESIZE = {

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from small_data import picture
 
 from kd_lightning.data import disk, div2k
 from kd_lightning.data.archives import extract
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.data.div2k import Archive, Div2k
 from kd_lightning.errors import UserError
+from tests.data.small_data import picture
 
 
 def png(seed: int) -> bytes:

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_data import picture
 
 from kd_lightning.data import disk, teacher_pass
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.data.prepare import prepare_triplets
-from kd_lightning.data.store import MANIFEST, Shelf, StoredArray
+from kd_lightning.data.store import MANIFEST, ArrayStore, StoredArray
 from kd_lightning.data.triplets import Recipe, open_triplets
 from kd_lightning.errors import UserError
+from tests.data.small_data import picture
 
 Make = Callable[..., TripletDataModule]
 
@@ -207,11 +207,11 @@ def test_changed_settings_never_mix_with_an_old_store(make_data: Make) -> None:
 def test_a_store_of_other_settings_under_the_same_name_is_not_trusted(tmp_path: Path) -> None:
     from kd_lightning.data.store import Origin
 
-    shelf = Shelf(tmp_path, {"scale": 2})
-    shelf.put("a", picture(9, 9, 1), Origin("a.png", 1, 1, "0"))
-    shelf.seal()
-    assert set(Shelf(tmp_path, {"scale": 2}).entries) == {"a"}
-    assert Shelf(tmp_path, {"scale": 3}).entries == {}
+    store = ArrayStore(tmp_path, {"scale": 2})
+    store.put("a", picture(9, 9, 1), Origin("a.png", 1, 1, "0"))
+    store.commit()
+    assert set(ArrayStore(tmp_path, {"scale": 2}).entries) == {"a"}
+    assert ArrayStore(tmp_path, {"scale": 3}).entries == {}
 
 
 def test_nested_folders_and_unicode_names(make_data: Make, tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ class Doubling:
     def outputs(
         self, _: object, lr_images: dict[str, StoredArray], folder: Path
     ) -> dict[str, Path]:
-        teacher_pass.mend_manifest(folder / self.key, self, folder.name)  # type: ignore[arg-type]
+        teacher_pass.repair_manifest(folder / self.key, self, folder.name)  # type: ignore[arg-type]
         files = {stem: folder / self.key / f"{stem}.png" for stem in lr_images}
         for stem, path in files.items():
             if not path.exists():

@@ -8,10 +8,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
-from small_data import picture
 
-from kd_lightning.cli import check_keys
+from kd_lightning.config import check_keys
 from kd_lightning.errors import UserError
+from tests.data.small_data import picture
 
 ROOT = Path(__file__).parents[2]
 DATA_SETS = sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml"))

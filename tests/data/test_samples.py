@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kd_lightning.data.datamodule import TripletDataModule
-from kd_lightning.data.images import read_rgb
 from kd_lightning.data.samples import FOLDERS, SamplePhotos
+from kd_lightning.imageio.strict import read_rgb
 
 skimage = pytest.importorskip("skimage.data")
 

@@ -15,12 +15,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import kd_lightning
-from kd_lightning.data.images import read_rgb
-from kd_lightning.data.teacher_pass import TeacherPass, mend_manifest, teacher_outputs
+from kd_lightning.data.teacher_pass import TeacherPass, repair_manifest, teacher_outputs
 from kd_lightning.errors import UserError
+from kd_lightning.imageio.strict import read_rgb
+from kd_lightning.models.checkpoint import load_swinir
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.teacher import NetworkTeacher
-from kd_lightning.models.weights import load_swinir
 
 ROOT = Path(__file__).parents[2]
 TINY = {"embed_dim": 8, "depths": [2], "num_heads": [2], "window_size": 4}
@@ -148,16 +148,16 @@ def test_damaged_manifest_is_found_and_written_again(damage, weights, lr_images,
     cache = tmp_path / "cache" / tiny.key
     path = cache / "manifest.json"
     whole = path.read_text()
-    assert mend_manifest(cache, tiny, "cache") is None
+    assert repair_manifest(cache, tiny, "cache") is None
     if damage == "deleted":
         path.unlink()
     else:
         old, new = ("0.1", "0.7") if damage == "flipped" else ('"scale": 2', '"scale": 3')
         assert old in whole
         path.write_text(whole.replace(old, new, 1))
-    assert mend_manifest(cache, tiny, "cache") == path
+    assert repair_manifest(cache, tiny, "cache") == path
     assert path.read_text() == whole
-    assert mend_manifest(cache, tiny, "cache") is None
+    assert repair_manifest(cache, tiny, "cache") is None
 
 
 def test_abandoned_temporary_files_go_and_fresh_ones_stay(weights, lr_images, tmp_path):
@@ -188,7 +188,7 @@ import os, sys, time
 from pathlib import Path
 from kd_lightning.data.teacher_pass import teacher_outputs
 from kd_lightning.models.teacher import NetworkTeacher
-from kd_lightning.models.weights import load_swinir
+from kd_lightning.models.checkpoint import load_swinir
 
 weights, lr, cache, pause = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 enhance = NetworkTeacher.enhance

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from kd_lightning.deploy.backends import Runner, cpu_has_bf16, from_network, open_weights
 from kd_lightning.deploy.enhance import enhance, enhance_frames
-from kd_lightning.deploy.shipped import shipped
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import super_resolve, upscale
+from kd_lightning.models.pretrained import shipped
 from kd_lightning.models.students import StudentCNN, StudentFast
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def runner(fast: StudentFast) -> Runner:
 @pytest.fixture(scope="module")
 def nothing() -> Runner:
     """A network that changes nothing, so that enhance shows its own arithmetic."""
-    return Runner(lambda x: x, "identity", CPU, scale=2, takes_lr=False, radius=3, stride=2)
+    return Runner(lambda x: x, "identity", CPU, scale=2, takes_lr=False, radius=3, multiple_of=2)
 
 
 @settings(max_examples=25, deadline=None)

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kd_lightning.commands import export as export_cli
 from kd_lightning.deploy import export as exporting
-from kd_lightning.deploy import export_cli
-from kd_lightning.deploy.artifact import load_artifact
 from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.deploy.export import export
 from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS
+from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.students import StudentFast
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (31, 45, 3), np.uint8)
@@ -118,7 +118,7 @@ def test_checkpoint_becomes_an_artifact(tmp_path: Path, fast: StudentFast) -> No
     export(source, tmp_path / "s.safetensors")
     network, metadata = load_artifact(tmp_path / "s.safetensors")
     x = torch.rand(1, 3, 9, 12)
-    assert torch.equal(network(x), fast.deployed()(x))
+    assert torch.equal(network(x), fast.fuse_and_round()(x))
     assert metadata["steps"] == 7
 
 
@@ -135,7 +135,7 @@ def test_a_reparameterized_student_is_exported_folded(tmp_path: Path) -> None:
     assert type(folded) is StudentFast
     x = torch.rand(1, 3, 9, 12)
     with torch.inference_mode():
-        assert (folded(x) - network.deployed()(x)).abs().max() <= 1e-5
+        assert (folded(x) - network.fuse_and_round()(x)).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from kd_lightning.deploy.backends import from_network
+from kd_lightning.deploy.backends.cuda_stream import SLOTS, GpuStream
 from kd_lightning.deploy.enhance import enhance, enhance_frames
-from kd_lightning.deploy.frames import EightBit
-from kd_lightning.deploy.gpu_stream import SLOTS, GpuStream
+from kd_lightning.deploy.uint8 import Uint8Model
 from kd_lightning.models.network import Network
 from kd_lightning.models.students import StudentCNN, StudentFast
 
@@ -32,7 +32,7 @@ def video(count: int) -> Iterator[np.ndarray]:
 @torch.inference_mode()
 def test_the_whole_way_compiles_as_one_graph(network: Network, half: torch.dtype | None) -> None:
     """A break would leave a part outside the fused kernels."""
-    whole = EightBit(network.eval(), half)
+    whole = Uint8Model(network.eval(), half)
     frame = torch.from_numpy(next(video(1)))[None]
     compiled = torch.compile(whole, fullgraph=True, dynamic=False, backend="aot_eager")
     assert torch.equal(compiled(frame), whole(frame))
@@ -42,7 +42,7 @@ def test_the_whole_way_compiles_as_one_graph(network: Network, half: torch.dtype
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_every_frame_comes_out_in_its_place(network: Network, compiled: bool) -> None:
-    whole = EightBit(network.eval().cuda(), torch.float16)
+    whole = Uint8Model(network.eval().cuda(), torch.float16)
     stream = GpuStream(whole, 18, 32, compiled)
     count = 3 * SLOTS + 1
     seen = 0

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kd_lightning.deploy.artifact import load_artifact
 from kd_lightning.distill import loggers
 from kd_lightning.distill.losses import HybridLoss
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import load_artifact
 from tests.runs import composed, tiny_run
 
 

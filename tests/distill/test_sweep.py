@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.deploy.artifact import load_artifact
+from kd_lightning.models.artifact import load_artifact
 from tests.runs import ROOT, TINY
 
 pytestmark = pytest.mark.slow

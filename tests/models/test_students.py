@@ -110,12 +110,12 @@ def test_no_pixel_beyond_the_radius_matters(student: nn.Module) -> None:
     middle = side // 2
     scale = int(student.scale) if student.takes_lr else 1
     far = 0
-    for row in range(middle, middle + int(student.stride)):
+    for row in range(middle, middle + int(student.multiple_of)):
         for place in range(row * scale, row * scale + scale):
             (grad,) = torch.autograd.grad(student(x)[0, :, place, place].sum(), x)
             rows = influence(grad)
             far = max(far, int((rows - row).abs().max()))
-    assert reach - int(student.stride) <= far <= reach
+    assert reach - int(student.multiple_of) <= far <= reach
 
 
 def influence(grad: Tensor) -> Tensor:

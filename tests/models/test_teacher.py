@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from kd_lightning.compat import import_basicsr
 from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS
+from kd_lightning.models.checkpoint import load_swinir
 from kd_lightning.models.foreign import load_basicsr_swinir, load_spandrel
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.teacher import FolderTeacher, NetworkTeacher, self_ensemble
-from kd_lightning.models.weights import load_swinir
 from tests.models.swinir_variants import TINY, official, randomise
 
 CONF = Path(__file__).parents[2] / "conf" / "teacher"

@@ -55,7 +55,12 @@ def test_tiles_with_the_halo_of_the_radius_are_exact(
     image = torch.rand(1, 3, height, width)
     with torch.inference_mode():
         out = tiled(
-            network, image, tile=tile, halo=network.radius, scale=scale, multiple=network.stride
+            network,
+            image,
+            tile=tile,
+            halo=network.radius,
+            scale=scale,
+            multiple=network.multiple_of,
         )
         assert (out - network(image)).abs().max() <= 1e-5
 
@@ -64,14 +69,14 @@ def test_tiles_with_the_halo_of_the_radius_are_exact(
 def test_the_declared_radius_is_the_receptive_field(network: nn.Module) -> None:
     """A pixel further than `radius` has no influence, so a smaller halo is not needed and a
     larger one would be waste; measured by gradient in double precision."""
-    size = 2 * network.radius + 3 * network.stride + 1
-    size += -size % network.stride
+    size = 2 * network.radius + 3 * network.multiple_of + 1
+    size += -size % network.multiple_of
     reach = 0
     scale = network.scale if network.takes_lr else 1
     twin = network.double()
-    for offset in range(network.stride * scale):
+    for offset in range(network.multiple_of * scale):
         image = torch.rand(1, 3, size, size, dtype=torch.float64, requires_grad=True)
-        row = size // 2 // network.stride * network.stride * scale + offset
+        row = size // 2 // network.multiple_of * network.multiple_of * scale + offset
         (gradient,) = torch.autograd.grad(twin(image)[0, :, row].abs().sum(), image)
         touched = gradient.abs().sum(dim=(0, 1, 3)).nonzero().flatten()
         centre = row // scale

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.deploy.forms import FromBlocks, blocks_order, for_cpu
-from kd_lightning.deploy.frames import Interpolation
+from kd_lightning.deploy.rewrites import FromBlocks, blocks_order, optimize_for_cpu
+from kd_lightning.deploy.uint8 import Interpolation
 from kd_lightning.models.network import Network
 
 OPSET = 18
@@ -21,13 +21,13 @@ PIL_CUBIC = -0.5  # the coefficient a of Pillow's bicubic kernel
 
 def to_onnx(network: Network, split: bool = False) -> bytes:
     """Serialised ONNX model: "input" (B,3,H,W) float32 to "output", as the network computes it.
-    `split`: in the form that loses little in bf16, see `for_cpu`."""
+    `split`: in the form that loses little in bf16, see `optimize_for_cpu`."""
     torch.onnx.register_custom_op_symbolic(
         "aten::_upsample_bicubic2d_aa",
         _bicubic_as_deconvolution(network.scale),
         OPSET,
     )
-    return _traced(for_cpu(network, split), torch.zeros(1, 3, 64, 64), (2, 3))
+    return _traced(optimize_for_cpu(network, split), torch.zeros(1, 3, 64, 64), (2, 3))
 
 
 def interpolation_to_onnx(scale: int, blocks: bool) -> bytes:

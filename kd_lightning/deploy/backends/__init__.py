@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.deploy.artifact import load_artifact
-from kd_lightning.deploy.forms import split_input
-from kd_lightning.deploy.frames import EightBit
-from kd_lightning.deploy.torch_runners import gpu_frames, torch_frame_runner, torch_runner
+from kd_lightning.deploy.backends.pytorch import gpu_frames, torch_frame_runner, torch_runner
+from kd_lightning.deploy.rewrites import split_input
+from kd_lightning.deploy.uint8 import Uint8Model
 from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.network import Network
 from kd_lightning.models.students import StudentCNN
 from kd_lightning.models.swinir import SwinIR
@@ -44,7 +44,7 @@ class Runner:
     Attributes:
         run: the computation; returns float32, unclamped.
         name: backend, device and precision, for people.
-        scale, takes_lr, radius, stride: as the network's.
+        scale, takes_lr, radius, multiple_of: as the network's.
         tile: side, in the network's input, at which large pictures run fast and activations stay
             within some hundred megabytes.
         frame: (1,h,w,3) uint8 on the CPU to (1,h*scale,w*scale,3) uint8, interpolation and
@@ -59,7 +59,7 @@ class Runner:
     scale: int
     takes_lr: bool
     radius: int
-    stride: int
+    multiple_of: int
     tile: int = TORCH_TILE
     frame: Callable[[Tensor], Tensor] | None = None
     stream: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]] | None = None
@@ -106,7 +106,7 @@ def from_network(
     network: Network, backend: BackendName, device: torch.device, precision: Precision
 ) -> Runner:
     """A runner for a network in memory; no argument may be "auto"."""
-    facts = traits(network)
+    info = model_info(network)
     name = f"{backend} {device.type} {precision}"
     on_gpu = device.type == "cuda"
     if backend == "torch":
@@ -115,23 +115,25 @@ def from_network(
             torch_runner(network, device, precision),
             name,
             device,
-            **facts,
-            tile=TORCH_TILE * network.stride,
+            **info,
+            tile=TORCH_TILE * network.multiple_of,
             frame=lazily(lambda: torch_frame_runner(network, device, precision)),
             stream=partial(gpu_frames, network, device, precision) if on_gpu else None,
         )
-    from kd_lightning.deploy.graph import to_onnx
+    from kd_lightning.deploy.onnx_graph import to_onnx
 
     if backend == "ncnn":
-        return _by_ncnn(network, name, facts)
+        return _by_ncnn(network, name, info)
     graph = to_onnx(network, split=precision == "bf16")
     if backend == "onnx":
-        return Runner(onnx_runner(graph), name, device, **facts, tile=ENGINE_TILE * network.stride)
-    return _openvino(graph, name, precision, facts)
+        return Runner(
+            onnx_runner(graph), name, device, **info, tile=ENGINE_TILE * network.multiple_of
+        )
+    return _openvino(graph, name, precision, info)
 
 
-def _by_ncnn(network: Network, name: str, facts: dict[str, Any]) -> Runner:
-    from kd_lightning.deploy.ncnn_body import with_ncnn
+def _by_ncnn(network: Network, name: str, info: dict[str, Any]) -> Runner:
+    from kd_lightning.deploy.backends.ncnn import with_ncnn
 
     network = with_ncnn(network)
     inference = torch.inference_mode()
@@ -139,19 +141,19 @@ def _by_ncnn(network: Network, name: str, facts: dict[str, Any]) -> Runner:
         inference(network),
         name,
         torch.device("cpu"),
-        **facts,
-        tile=ENGINE_TILE * network.stride,
-        frame=inference(EightBit(network)),
+        **info,
+        tile=ENGINE_TILE * network.multiple_of,
+        frame=inference(Uint8Model(network)),
     )
 
 
-def traits(network: Network) -> dict[str, Any]:
+def model_info(network: Network) -> dict[str, Any]:
     """What a tiler and `super_resolve` must know of a network, as JSON can hold it."""
     return {
         "scale": network.scale,
         "takes_lr": network.takes_lr,
         "radius": network.radius,
-        "stride": network.stride,
+        "multiple_of": network.multiple_of,
     }
 
 
@@ -187,11 +189,11 @@ def _from_onnx(path: Path) -> Runner:
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         header = session.get_modelmeta().custom_metadata_map
-        facts = json.loads(header["traits"])
+        info = json.loads(header["model_info"])
     except Exception as error:
         raise _foreign(path, error) from None
-    tile = ENGINE_TILE * facts["stride"]
-    return Runner(onnx_runner(str(path)), "onnx cpu fp32", torch.device("cpu"), **facts, tile=tile)
+    tile = ENGINE_TILE * info["multiple_of"]
+    return Runner(onnx_runner(str(path)), "onnx cpu fp32", torch.device("cpu"), **info, tile=tile)
 
 
 def _from_openvino(path: Path, precision: str) -> Runner:
@@ -199,23 +201,23 @@ def _from_openvino(path: Path, precision: str) -> Runner:
 
     try:
         model = openvino.Core().read_model(path)
-        facts = json.loads(model.get_rt_info(["kd_lightning", "traits"]).astype(str))
+        info = json.loads(model.get_rt_info(["kd_lightning", "model_info"]).astype(str))
     except Exception as error:
         raise _foreign(path, error) from None
-    return _openvino(model, f"openvino cpu {precision} {path.stem}", precision, facts)
+    return _openvino(model, f"openvino cpu {precision} {path.stem}", precision, info)
 
 
-def _openvino(model: Any, name: str, precision: str, facts: dict[str, Any]) -> Runner:
-    from kd_lightning.deploy import openvino_graph
+def _openvino(model: Any, name: str, precision: str, info: dict[str, Any]) -> Runner:
+    from kd_lightning.deploy.backends import openvino as openvino_graph
 
     graph = openvino_graph.read_graph(model)
-    scale, takes_lr = facts["scale"], facts["takes_lr"]
+    scale, takes_lr = info["scale"], info["takes_lr"]
     return Runner(
         lazily(lambda: openvino_graph.float_runner(graph, precision)),
         name,
         torch.device("cpu"),
-        **facts,
-        tile=ENGINE_TILE * facts["stride"],
+        **info,
+        tile=ENGINE_TILE * info["multiple_of"],
         frame=lazily(lambda: openvino_graph.frame_runner(graph, precision, scale, takes_lr)),
     )
 

@@ -10,8 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from kd_lightning.deploy.artifact import load_artifact, save_artifact
 from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import load_artifact, save_artifact
 from kd_lightning.models.network import Network
 from kd_lightning.models.students import StudentCNN, StudentFast
 

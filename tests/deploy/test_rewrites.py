@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.deploy.forms import for_cpu, split_input
+from kd_lightning.deploy.rewrites import optimize_for_cpu, split_input
 from kd_lightning.models.network import Network
 from kd_lightning.models.students import StudentCNN, StudentFast
 
@@ -24,7 +24,9 @@ def widths(network: nn.Module) -> list[tuple[int, int]]:
     return [(shape[1], shape[0]) for shape in shapes]
 
 
-@pytest.mark.parametrize("form", [for_cpu, split_input, partial(for_cpu, split=True)])
+@pytest.mark.parametrize(
+    "form", [optimize_for_cpu, split_input, partial(optimize_for_cpu, split=True)]
+)
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (37, 51)])
 @torch.inference_mode()
@@ -36,7 +38,7 @@ def test_every_form_is_exact(form: object, network: Network, height: int, width:
 
 def test_the_given_network_stays_as_it_is() -> None:
     network = StudentCNN()
-    assert widths(for_cpu(network)) == [(3, 64), (64, 64), (64, 64), (64, 12)]
+    assert widths(optimize_for_cpu(network)) == [(3, 64), (64, 64), (64, 64), (64, 12)]
     assert widths(split_input(network)) == [(6, 64), (64, 64), (64, 64), (64, 3)]
     assert widths(network) == [(3, 64), (64, 64), (64, 64), (64, 3)]
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.deploy.frames import EightBit
+from kd_lightning.deploy.uint8 import Uint8Model
 
 SLOTS = 3  # frames under way: one uploads, one is computed, one downloads
 WARM_UP = 3  # calls before the capture: compilation, choice of algorithms, workspaces
@@ -24,7 +24,7 @@ class GpuStream:
         compiled: fuse with torch.compile, which takes a minute; else only the graph is captured.
     """
 
-    def __init__(self, whole: EightBit, height: int, width: int, compiled: bool = True) -> None:
+    def __init__(self, whole: Uint8Model, height: int, width: int, compiled: bool = True) -> None:
         device = next(whole.parameters()).device
         self._upload, self._compute, self._download = (torch.cuda.Stream(device) for _ in range(3))
         run: Callable[[Tensor], Tensor] = whole

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from kd_lightning.deploy.artifact import load_artifact, save_artifact
-from kd_lightning.distill.initial import load_initial
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS
+from kd_lightning.models.artifact import load_artifact, save_artifact
+from kd_lightning.models.init_from import load_init_from
 from kd_lightning.models.students import StudentCNN, StudentFast
 from kd_lightning.models.swinir import SwinIR
 from tests.runs import tiny_run
@@ -19,7 +19,7 @@ CNN = SHIPPED_WEIGHTS / "student_cnn.safetensors"
 
 def test_pretrained_is_the_shipped_student_of_the_same_arguments() -> None:
     student = StudentCNN(residual=True)
-    assert load_initial(student, "pretrained") == CNN
+    assert load_init_from(student, "pretrained") == CNN
     shipped, _ = load_artifact(CNN)
     for name, value in shipped.state_dict().items():
         assert torch.equal(student.state_dict()[name], value)
@@ -28,17 +28,17 @@ def test_pretrained_is_the_shipped_student_of_the_same_arguments() -> None:
 def test_pretrained_with_other_arguments_says_what_ships() -> None:
     """Same tensors, but the shipped student has a global skip."""
     with pytest.raises(UserError, match=r"student_cnn is StudentCNN with .*residual.: True"):
-        load_initial(StudentCNN(residual=False), "pretrained")
+        load_init_from(StudentCNN(residual=False), "pretrained")
 
 
 def test_rep_student_starts_from_a_folded_artifact(tmp_path: Path) -> None:
     torch.manual_seed(0)
     plain, rep = (
-        StudentFast(width=8, depth=3, rep=True).folded(),
+        StudentFast(width=8, depth=3, rep=True).fuse(),
         StudentFast(width=8, depth=3, rep=True),
     )
     save_artifact(tmp_path / "a.safetensors", plain, {"width": 8, "depth": 3})
-    load_initial(rep, str(tmp_path / "a.safetensors"))
+    load_init_from(rep, str(tmp_path / "a.safetensors"))
     x = torch.rand(1, 3, 12, 14)
     torch.testing.assert_close(rep(x), plain(x), atol=1e-5, rtol=0)
 
@@ -49,14 +49,14 @@ def test_checkpoint_of_a_basicsr_training_starts_a_student(tmp_path: Path) -> No
     raw, averaged, student = (SwinIR(**shape, upsampler="pixelshuffledirect") for _ in range(3))
     states = {"params": raw.state_dict(), "params_ema": averaged.state_dict()}
     torch.save(states, tmp_path / "net_g_latest.pth")
-    load_initial(student, str(tmp_path / "net_g_latest.pth"))
+    load_init_from(student, str(tmp_path / "net_g_latest.pth"))
     for name, value in averaged.state_dict().items():
         assert torch.equal(student.state_dict()[name], value)
 
 
 def test_weights_that_do_not_fit_are_refused_by_file() -> None:
     with pytest.raises(UserError, match=r"student_cnn.safetensors.*StudentFast"):
-        load_initial(StudentFast(), str(CNN))
+        load_init_from(StudentFast(), str(CNN))
 
 
 @pytest.mark.parametrize("key", ["weights=pretrained", "initial=pretrained", f"initial={CNN}"])

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from kd_lightning.deploy.png import write_png
-from kd_lightning.deploy.suffixes import WRITABLE
 from kd_lightning.errors import UserError
 from kd_lightning.files import replacing
+from kd_lightning.imageio.png import write_png
+from kd_lightning.imageio.suffixes import WRITABLE
 
 ORIENTATION = 0x0112  # Exif tag
 ROWS = 256  # rows that are copied out of Pillow at a time
@@ -27,7 +27,7 @@ SIXTEEN = {
 
 
 @dataclass
-class Picture:
+class ImageData:
     """Pixels the right way up, (H,W,C) uint8 or uint16 (C: grey, grey+alpha, RGB, RGB+alpha),
     and what must travel along: the ICC profile and the Exif block without its orientation."""
 
@@ -40,7 +40,7 @@ class Picture:
         return self.pixels.dtype.itemsize * 8
 
 
-def read_picture(source: Path | BinaryIO, name: str) -> Picture:
+def read_image(source: Path | BinaryIO, name: str) -> ImageData:
     """Decode a file.
 
     Palettes and bilevel images become RGB or grey, CMYK becomes RGB (without its profile); 16 bits
@@ -64,7 +64,7 @@ def read_picture(source: Path | BinaryIO, name: str) -> Picture:
         raise UserError(f"{name}: damaged or unreadable image ({reason})") from None
 
 
-def _decode(image: Any, source: Path | BinaryIO, name: str) -> Picture:
+def _decode(image: Any, source: Path | BinaryIO, name: str) -> ImageData:
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise UserError(f"{name}: has {image.n_frames} frames; give single pictures")
     raw_mode = image.tile[0].args if image.format == "PNG" and image.tile else None
@@ -83,7 +83,7 @@ def _decode(image: Any, source: Path | BinaryIO, name: str) -> Picture:
             icc = None
         pixels = _eight_bits(image)
     pixels = _upright(pixels, orientation)
-    return Picture(pixels, icc, exif.tobytes() if len(exif) else None)
+    return ImageData(pixels, icc, exif.tobytes() if len(exif) else None)
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:
@@ -152,7 +152,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def check_format(suffix: str, picture: Picture, name: str) -> None:
+def check_format(suffix: str, picture: ImageData, name: str) -> None:
     """Raise UserError where a file of this suffix cannot hold such a picture."""
     if suffix not in WRITABLE:
         raise UserError(f"{name}: cannot write {suffix or 'a file without suffix'}; use .png")
@@ -162,11 +162,11 @@ def check_format(suffix: str, picture: Picture, name: str) -> None:
         raise UserError(f"{name}: {suffix} holds no transparency; use .png or .webp")
 
 
-def write_picture(
+def write_image(
     target: Path | BinaryIO,
     size: tuple[int, int],
     bands: Iterable[np.ndarray],
-    like: Picture,
+    like: ImageData,
 ) -> None:
     """Write `bands` of rows, together of `size` (height, width), with the depth, profile and Exif
     of `like`. A path is written whole or not at all; a stream gets PNG."""
@@ -181,7 +181,7 @@ def _encode(
     suffix: str,
     size: tuple[int, int],
     bands: Iterable[np.ndarray],
-    like: Picture,
+    like: ImageData,
 ) -> None:
     channels = like.pixels.shape[2]
     if suffix == ".png":

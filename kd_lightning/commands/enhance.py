@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kd_lightning.deploy.shipped import DEFAULT, find_weights
 from kd_lightning.errors import UserError
+from kd_lightning.models.pretrained import DEFAULT, find_weights
 
 if TYPE_CHECKING:  # heavy imports wait until the arguments are understood
     from kd_lightning.deploy.backends import Runner
@@ -79,18 +79,18 @@ def _one(
     name: str, target: Path | None, runner: "Runner", scale: int, tile: int | None, force: bool
 ) -> None:
     from kd_lightning.deploy.enhance import enhance
-    from kd_lightning.deploy.pictures import check_format, read_picture, write_picture
+    from kd_lightning.imageio.images import check_format, read_image, write_image
 
     if target and target.exists() and not force:
         raise UserError(f"{name}: {target} exists; use --force to overwrite it")
     source = io.BytesIO(sys.stdin.buffer.read()) if name == STREAM else Path(name)
-    picture = read_picture(source, name)
+    picture = read_image(source, name)
     if target:
         check_format(target.suffix.lower(), picture, name)
         target.parent.mkdir(parents=True, exist_ok=True)
     height, width = picture.pixels.shape[:2]
     bands = enhance(runner, picture.pixels, scale, tile)
-    write_picture(target or sys.stdout.buffer, (height * scale, width * scale), bands, picture)
+    write_image(target or sys.stdout.buffer, (height * scale, width * scale), bands, picture)
 
 
 def expand(inputs: Sequence[str]) -> list[str]:
@@ -99,7 +99,7 @@ def expand(inputs: Sequence[str]) -> list[str]:
     Raises:
         UserError: a folder without pictures, or a glob that matches nothing.
     """
-    from kd_lightning.deploy.suffixes import READABLE
+    from kd_lightning.imageio.suffixes import READABLE
 
     names: list[str] = []
     for item in inputs:
@@ -123,7 +123,7 @@ def expand(inputs: Sequence[str]) -> list[str]:
 
 def _target(name: str, output: str, count: int) -> Path | None:
     """Where the result of `name` goes; None for standard output."""
-    from kd_lightning.deploy.suffixes import WRITABLE
+    from kd_lightning.imageio.suffixes import WRITABLE
 
     if output == STREAM:
         if count > 1:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from kd_lightning.deploy.pictures import Picture, check_format, read_picture, write_picture
-from kd_lightning.deploy.png import write_png
 from kd_lightning.errors import UserError
+from kd_lightning.imageio.images import ImageData, check_format, read_image, write_image
+from kd_lightning.imageio.png import write_png
 
 RNG = np.random.default_rng(5)
 RGB = RNG.integers(0, 256, (12, 17, 3), np.uint8)
@@ -25,8 +25,8 @@ def png(pixels: np.ndarray, split: int = 5, **extras: bytes) -> bytes:
     return file.getvalue()
 
 
-def read(content: bytes) -> Picture:
-    return read_picture(io.BytesIO(content), "test")
+def read(content: bytes) -> ImageData:
+    return read_image(io.BytesIO(content), "test")
 
 
 @settings(max_examples=40, deadline=None)
@@ -127,7 +127,7 @@ def test_profile_and_exif_travel_along(tmp_path: Path, suffix: str) -> None:
     exif[0x010E] = "a description"
     picture = read(save(Image.fromarray(RGB), icc_profile=icc, exif=exif))
     path = tmp_path / f"out{suffix}"
-    write_picture(path, RGB.shape[:2], [picture.pixels], picture)
+    write_image(path, RGB.shape[:2], [picture.pixels], picture)
     with Image.open(path) as image:
         assert image.info["icc_profile"] == icc
         assert image.getexif()[0x010E] == "a description"
@@ -149,9 +149,9 @@ def test_half_a_file_is_named(tmp_path: Path) -> None:
         path = tmp_path / "broken.png"
         path.write_bytes(part)
         with pytest.raises(UserError, match=r"broken\.png: "):
-            read_picture(path, str(path))
+            read_image(path, str(path))
     with pytest.raises(UserError, match=r"none\.png: no such file"):
-        read_picture(tmp_path / "none.png", "none.png")
+        read_image(tmp_path / "none.png", "none.png")
 
 
 def test_what_would_lose_information_is_refused() -> None:
@@ -160,8 +160,8 @@ def test_what_would_lose_information_is_refused() -> None:
         read(save(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     with pytest.raises(UserError, match="F pixels"):
         read(save(Image.fromarray(RGB[..., 0].astype(np.float32)), "TIFF"))
-    deep = Picture(np.zeros((2, 2, 3), np.uint16))
-    clear = Picture(np.zeros((2, 2, 4), np.uint8))
+    deep = ImageData(np.zeros((2, 2, 3), np.uint16))
+    clear = ImageData(np.zeros((2, 2, 4), np.uint8))
     with pytest.raises(UserError, match=r"16 bits per channel need \.png"):
         check_format(".tif", deep, "x")
     with pytest.raises(UserError, match=r"\.jpg holds no transparency"):
@@ -179,6 +179,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        write_picture(path, RGB.shape[:2], bands(), Picture(RGB))
+        write_image(path, RGB.shape[:2], bands(), ImageData(RGB))
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -82,7 +82,7 @@ class _ToBlocks(Unshuffle):
         self.split = split
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = halves(x) if self.split else (x,)
+        parts = split_hi_lo(x) if self.split else (x,)
         side = self.downscale_factor
         return torch.cat([_SpaceToDepth.apply(self.padded(part), side) for part in parts], dim=1)
 
@@ -94,27 +94,27 @@ class FromBlocks(nn.PixelShuffle):
 
 class _Split(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(halves(x), dim=1)
+        return torch.cat(split_hi_lo(x), dim=1)
 
 
-def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+def split_hi_lo(x: Tensor) -> tuple[Tensor, Tensor]:
     """The values rounded down to multiples of 1/256, which bfloat16 holds exactly, and the rest."""
     coarse = (x * 256).floor() / 256
     return coarse, x - coarse
 
 
 def split_input(network: Network) -> Network:
-    """A copy that computes the same, whose first convolution reads the image as two numbers a
-    value (`halves`). Rounding the image is most of what bf16 loses: in the brighter half of the
-    range it has steps of one 8-bit level."""
-    network = network.folded()
+    """A copy that computes the same, whose first convolution reads each value of the image as two
+    numbers (`split_hi_lo`). Rounding the image is most of what bf16 loses: in the brighter half of
+    the range it has steps of one 8-bit level."""
+    network = network.fuse()
     first = _doubled(network)
     name = next(name for name, layer in network.named_modules() if layer is first)
     network.set_submodule(name, nn.Sequential(_Split(), first))
     return network
 
 
-def for_cpu(network: Network, split: bool = False) -> Network:
+def optimize_for_cpu(network: Network, split: bool = False) -> Network:
     """A copy that computes the same, in the forms that CPUs run faster: `_FourPixels` for
     convolutions to few channels, `_ToBlocks` and `FromBlocks` around those of a StudentFast.
 
@@ -123,18 +123,18 @@ def for_cpu(network: Network, split: bool = False) -> Network:
             graph's input.
     """
     if not isinstance(network, StudentFast):
-        network = split_input(network) if split else network.folded()
+        network = split_input(network) if split else network.fuse()
     else:
-        network = network.folded()
-        order = blocks_order(network.stride)
+        network = network.fuse()
+        order = blocks_order(network.multiple_of)
         first, last = _convolutions(network)[0], _convolutions(network)[-1]
         first.weight = nn.Parameter(first.weight.detach()[:, order])
         last.weight = nn.Parameter(last.weight.detach()[order])
         last.bias = nn.Parameter(cast(Tensor, last.bias).detach()[order])
         if split:
             _doubled(network)
-        network.unshuffle = _ToBlocks(network.stride, split)
-        network.shuffle = FromBlocks(network.stride)
+        network.unshuffle = _ToBlocks(network.multiple_of, split)
+        network.shuffle = FromBlocks(network.multiple_of)
     for name, layer in list(network.named_modules()):
         if _FourPixels.fits(layer):
             network.set_submodule(name, _FourPixels(layer))

@@ -41,7 +41,7 @@ def save_artifact(
             with other tensors.
     """
     path = Path(path)
-    network = network.folded()
+    network = network.fuse()
     arguments = {key: value for key, value in arguments.items() if key != "rep"}  # folded
     architecture = type(network).__name__
     tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}

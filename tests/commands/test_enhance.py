@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kd_lightning.deploy import enhance_cli
-from kd_lightning.deploy.shipped import shipped
+from kd_lightning.commands import enhance as enhance_cli
+from kd_lightning.models.pretrained import shipped
 
 PIXELS = np.random.default_rng(2).integers(0, 256, (14, 19, 3), np.uint8)
 
@@ -86,7 +86,7 @@ def test_a_bad_file_is_named_and_skipped(photo: Path, tmp_path: Path, call, caps
 
 
 def test_standard_input_to_standard_output(photo: Path, fast_weights: Path) -> None:
-    command = [sys.executable, "-m", "kd_lightning.deploy.enhance_cli", "-", "-o", "-"]
+    command = [sys.executable, "-m", "kd_lightning.commands.enhance", "-", "-o", "-"]
     command += ["--weights", str(fast_weights), "--backend", "torch"]
     done = subprocess.run(command, input=photo.read_bytes(), capture_output=True, check=True)
     with Image.open(io.BytesIO(done.stdout)) as image:
@@ -123,7 +123,7 @@ def test_wrong_commands_end_in_one_line(
 def test_help_loads_nothing_heavy() -> None:
     """Modules, not seconds: 0.3 s is what a quiet machine shows (experiments/benchmark)."""
     code = (
-        "import sys; from kd_lightning.deploy.enhance_cli import main\n"
+        "import sys; from kd_lightning.commands.enhance import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: print(sorted({'torch', 'numpy', 'PIL', 'rich'} & set(sys.modules)))"
     )
@@ -151,7 +151,7 @@ def test_a_small_picture_costs_little_beyond_importing_the_backend(
     """On a quiet machine of 2026 the imports take 1.6 s and one picture 2.2 s in all."""
     pytest.importorskip(backend)
     imports = _cpu_seconds("-c", f"import torch, {backend}")
-    command = ["-m", "kd_lightning.deploy.enhance_cli", str(photo), "--backend", backend]
+    command = ["-m", "kd_lightning.commands.enhance", str(photo), "--backend", backend]
     picture = _cpu_seconds(*command, "-o", str(tmp_path / "out.png"), "--force")
     assert picture < 1.7 * imports
 
@@ -161,7 +161,7 @@ def _peak(path: Path, side: int, backend: str, weights: str, tile: str = "auto")
     pattern = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
     Image.fromarray(np.tile(pattern, (side // 200, side // 200, 1))).save(path)
     code = (
-        "import resource, sys; from kd_lightning.deploy.enhance_cli import main\n"
+        "import resource, sys; from kd_lightning.commands.enhance import main\n"
         "assert main(sys.argv[1:]) == 0\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -32,7 +32,7 @@ def with_ncnn(network: Network) -> Network:
     """
     if not isinstance(network, StudentCNN | StudentFast):
         raise UserError(f"backend=ncnn runs students, not {type(network).__name__}; use torch")
-    network = network.folded()
+    network = network.fuse()
     network.body = NcnnBody(network.body)  # type: ignore[assignment]
     return network
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.deploy.frames import EightBit
-from kd_lightning.deploy.gpu_stream import GpuStream
+from kd_lightning.deploy.backends.cuda_stream import GpuStream
+from kd_lightning.deploy.uint8 import Uint8Model
 from kd_lightning.models.network import Network
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,8 +59,8 @@ def gpu_frames(
     yield from stream(chain([first], frames))
 
 
-def _eight_bit(network: Network, device: torch.device, precision: str) -> EightBit:
-    return EightBit(_on(device, network), HALF.get(precision)).to(device)
+def _eight_bit(network: Network, device: torch.device, precision: str) -> Uint8Model:
+    return Uint8Model(_on(device, network), HALF.get(precision)).to(device)
 
 
 def _on(device: torch.device, network: Network) -> Network:

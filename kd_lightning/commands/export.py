@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kd_lightning.deploy.shipped import find_weights
 from kd_lightning.errors import UserError
+from kd_lightning.models.pretrained import find_weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kd_lightning.deploy.backends import Runner, cpu_has_bf16, from_network
 from kd_lightning.deploy.enhance import enhance
-from kd_lightning.deploy.frames import Interpolation
+from kd_lightning.deploy.uint8 import Interpolation
 from kd_lightning.models.interpolate import upscale
 from kd_lightning.models.network import Network
 from kd_lightning.models.students import StudentCNN, StudentFast

@@ -9,11 +9,11 @@ from lightning.pytorch import LightningModule, Trainer
 from safetensors.torch import save_file
 
 from kd_lightning.compat import import_basicsr
-from kd_lightning.deploy.artifact import save_artifact
 from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import save_artifact
+from kd_lightning.models.checkpoint import load_swinir, read_state, swinir_arguments
 from kd_lightning.models.students import StudentCNN
 from kd_lightning.models.swinir import SwinIR
-from kd_lightning.models.weights import load_swinir, read_state, swinir_arguments
 from tests.models.swinir_variants import LIGHT, TINY, VARIANTS, official, randomise
 
 

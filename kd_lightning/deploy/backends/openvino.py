@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.deploy.graph import interpolation_to_onnx
+from kd_lightning.deploy.onnx_graph import interpolation_to_onnx
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_data import picture
 
-from kd_lightning.data.images import read_rgb, write_png
 from kd_lightning.errors import UserError
+from kd_lightning.imageio.strict import read_rgb, write_png
+from tests.data.small_data import picture
 
 
 def refused(path: Path, why: str) -> None:

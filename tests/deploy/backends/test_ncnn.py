@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kd_lightning.deploy.backends import open_weights
-from kd_lightning.deploy.shipped import shipped
 from kd_lightning.errors import UserError
+from kd_lightning.models.pretrained import shipped
 from kd_lightning.models.students import StudentCNN, StudentFast
 from kd_lightning.models.swinir import SwinIR
 
 pytest.importorskip("ncnn")
-from kd_lightning.deploy.ncnn_body import TILE, with_ncnn
+from kd_lightning.deploy.backends.ncnn import TILE, with_ncnn
 
 
 @pytest.fixture(scope="module")

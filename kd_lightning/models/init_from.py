@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.deploy.artifact import load_artifact
-from kd_lightning.deploy.shipped import shipped
 from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import load_artifact
+from kd_lightning.models.checkpoint import read_state
 from kd_lightning.models.network import Network
-from kd_lightning.models.weights import read_state
+from kd_lightning.models.pretrained import shipped
 
 
-def load_initial(student: Network, source: str) -> Path:
+def load_init_from(student: Network, source: str) -> Path:
     """Load into `student` the weights that `source` names; returns their file.
 
     Args:
@@ -22,17 +22,17 @@ def load_initial(student: Network, source: str) -> Path:
     """
     path = shipped_for(student) if source == "pretrained" else Path(source)
     state = read_state(path)
-    plain = student.folded()
-    fits_folded = state.keys() == plain.state_dict().keys()
+    plain = student.fuse()
+    fits_fused = state.keys() == plain.state_dict().keys()
     try:
-        (plain if fits_folded else student).load_state_dict(state)
+        (plain if fits_fused else student).load_state_dict(state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"{path}: these weights do not fit {type(student).__name__}: {reason}"
         ) from None
-    if fits_folded:
-        student.absorb(plain)
+    if fits_fused:
+        student.load_fused(plain)
     return path
 
 
@@ -41,7 +41,7 @@ def shipped_for(student: Network) -> Path:
     others = []
     for name, path in shipped().items():
         network, metadata = load_artifact(path)
-        if outline(network) == outline(student.folded()):
+        if outline(network) == outline(student.fuse()):
             return path
         others.append(f"{name} is {metadata['architecture']} with {metadata['arguments']}")
     raise UserError(

@@ -52,7 +52,7 @@ class Interpolation(nn.Module):
         return (image * inside_rows.reciprocal() * inside_columns.reciprocal()).clamp(0, 1)
 
 
-class EightBit(nn.Module):
+class Uint8Model(nn.Module):
     """A network with what surrounds it: (B,h,w,3) uint8 to (B,h*scale,w*scale,3) uint8.
 
     Args:
@@ -75,7 +75,7 @@ class EightBit(nn.Module):
             with autocast:
                 return as_frame(network(lr))
         blocks = self.interpolate(frame)
-        if isinstance(network, StudentFast) and network.stride == scale:
+        if isinstance(network, StudentFast) and network.multiple_of == scale:
             with autocast:
                 return as_frame(blocks + network.body(blocks), scale)
         x = F.pixel_shuffle(blocks, scale).contiguous(memory_format=torch.channels_last)

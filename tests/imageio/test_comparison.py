@@ -1,11 +1,11 @@
-"""kd_lightning.pictures."""
+"""kd_lightning.imageio.comparison."""
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from kd_lightning import pictures
+from kd_lightning.imageio import comparison as pictures
 
 
 def test_detail_is_where_interpolation_loses_most(photo_tensor: Tensor) -> None:
