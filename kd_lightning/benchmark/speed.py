@@ -134,7 +134,7 @@ def _prepare(case: Case) -> tuple[Call | None, Call, dict[str, Any]]:
     else:
         runner = from_network(network, case.backend, torch.device("cpu"), case.precision)  # type: ignore[arg-type]
     x = x.contiguous(memory_format=torch.channels_last) if case.backend == "torch" else x
-    return lambda: runner(x), lambda: list(enhance(runner, small, 2)), facts
+    return lambda: runner(x), lambda: enhance(runner, small, 2), facts
 
 
 def network_of(case: Case) -> Any:
@@ -149,9 +149,10 @@ def network_of(case: Case) -> Any:
         network = getattr(import_module(f"basicsr.archs.{module}"), name)(**case.arguments)
         network.takes_lr, network.scale = True, 2
         return network.eval()
-    from kd_lightning.models import students
+    from kd_lightning.models.lookup import find_class
+    from kd_lightning.models.network import fuse
 
-    return getattr(students, case.architecture)(**case.arguments).eval()
+    return fuse(find_class(case.architecture, case.method)(**case.arguments)).eval()
 
 
 def _eager(network: Any, small: Any) -> Any:

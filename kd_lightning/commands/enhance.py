@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
 def _one(
     name: str, target: Path | None, runner: "Runner", scale: int, tile: int | None, force: bool
 ) -> None:
-    from kd_lightning.deploy.enhance import enhance
+    from kd_lightning.deploy.enhance import enhance_bands
     from kd_lightning.imageio.images import check_format, read_image, write_image
 
     if target and target.exists() and not force:
@@ -89,7 +89,7 @@ def _one(
         check_format(target.suffix.lower(), picture, name)
         target.parent.mkdir(parents=True, exist_ok=True)
     height, width = picture.pixels.shape[:2]
-    bands = enhance(runner, picture.pixels, scale, tile)
+    bands = enhance_bands(runner, picture.pixels, scale, tile)
     write_image(target or sys.stdout.buffer, (height * scale, width * scale), bands, picture)
 
 

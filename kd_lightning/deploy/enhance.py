@@ -17,8 +17,25 @@ LUMA = (0.299, 0.587, 0.114)  # BT.601, as Pillow converts RGB to grey
 
 def enhance(
     runner: Runner, pixels: np.ndarray, scale: int | None = None, tile: int | None = None
+) -> np.ndarray:
+    """What `enhance_bands` yields as one array, (H*scale, W*scale, C) of the dtype of `pixels`."""
+    scale = runner.scale if scale is None else scale
+    height, width, channels = pixels.shape
+    out = np.empty((height * scale, width * scale, channels), pixels.dtype)
+    top = 0
+    for band in enhance_bands(runner, pixels, scale, tile):
+        if len(band) == len(out):
+            return band
+        out[top : top + len(band)] = band
+        top += len(band)
+    return out
+
+
+def enhance_bands(
+    runner: Runner, pixels: np.ndarray, scale: int | None = None, tile: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Restore `pixels`, interpolated by `scale`; yields the result from top to bottom.
+    """Restore `pixels`, interpolated by `scale`; yields the result from top to bottom, so that a
+    writer need not hold all of it.
 
     Args:
         pixels: (H,W,C) uint8 or uint16; C is 1 grey, 2 grey and alpha, 3 RGB or 4 RGB and alpha.
@@ -71,7 +88,7 @@ def enhance_frames(runner: Runner, frames: Iterable[np.ndarray]) -> Iterator[np.
         yield from runner.stream(frames)
         return
     for frame in frames:
-        yield np.concatenate(list(enhance(runner, frame)))
+        yield enhance(runner, frame)
 
 
 def _of_one_size(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -20,9 +20,11 @@ from kd_lightning.deploy.onnx_graph import to_onnx
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.images import read_image
 from kd_lightning.imageio.suffixes import READABLE
-from kd_lightning.models import students, swinir
+from kd_lightning.models import swinir
 from kd_lightning.models.artifact import load_artifact, save_artifact
+from kd_lightning.models.checkpoint import load_checkpoint
 from kd_lightning.models.interpolate import downscale, upscale
+from kd_lightning.models.lookup import qualified_name
 from kd_lightning.models.network import Network
 
 SIZES = ((64, 64), (96, 160), (61, 43))  # height, width of the check; the last is odd
@@ -37,34 +39,7 @@ def load_any(path: Path) -> tuple[Network, dict[str, Any]]:
     Raises:
         UserError: neither of the two, or damaged.
     """
-    if path.suffix != ".ckpt":
-        return load_artifact(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        node = dict(state["hyper_parameters"]["student"])
-        weights = state["state_dict"]
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: not a checkpoint of train.py ({reason})") from None
-    name = str(node.pop("_target_")).rpartition(".")[2]
-    architecture = getattr(students, name, None) or getattr(swinir, name, None)
-    if architecture is None:
-        raise UserError(f"{path}: its student {name} is not in kd_lightning.models")
-    network = architecture(**node)
-    prefix = "student."
-    own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    try:
-        network.load_state_dict(own)
-    except RuntimeError as error:
-        raise UserError(f"{path}: weights do not fit {name}: {str(error)[:120]}") from None
-    metadata = {
-        "architecture": type(network).__name__,
-        "arguments": node,
-        "steps": state.get("global_step"),
-    }
-    return network.fuse_and_round().eval().requires_grad_(False), metadata
+    return load_checkpoint(path) if path.suffix == ".ckpt" else load_artifact(path)
 
 
 def export(
@@ -94,7 +69,8 @@ def export(
         return {}
     if isinstance(network, swinir.SwinIR):
         raise UserError(f"{target}: the graph of a SwinIR fits one size only; use .safetensors")
-    header = {**metadata, "model_info": model_info(network), "precision": precision}
+    header = {**metadata, "architecture": qualified_name(network)}
+    header |= {"model_info": model_info(network), "precision": precision}
     with _written_whole(target) as part:
         if target.suffix == ".onnx":
             _write_onnx(to_onnx(network), header, part)

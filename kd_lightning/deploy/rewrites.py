@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.models.network import Network
+from kd_lightning.models.network import Network, fuse
 from kd_lightning.models.students import StudentFast, Unshuffle
 
 
@@ -107,7 +107,7 @@ def split_input(network: Network) -> Network:
     """A copy that computes the same, whose first convolution reads each value of the image as two
     numbers (`split_hi_lo`). Rounding the image is most of what bf16 loses: in the brighter half of
     the range it has steps of one 8-bit level."""
-    network = network.fuse()
+    network = fuse(network)
     first = _doubled(network)
     name = next(name for name, layer in network.named_modules() if layer is first)
     network.set_submodule(name, nn.Sequential(_Split(), first))
@@ -123,9 +123,9 @@ def optimize_for_cpu(network: Network, split: bool = False) -> Network:
             graph's input.
     """
     if not isinstance(network, StudentFast):
-        network = split_input(network) if split else network.fuse()
+        network = split_input(network) if split else fuse(network)
     else:
-        network = network.fuse()
+        network = fuse(network)
         order = blocks_order(network.multiple_of)
         first, last = _convolutions(network)[0], _convolutions(network)[-1]
         first.weight = nn.Parameter(first.weight.detach()[:, order])

@@ -21,8 +21,10 @@ from kd_lightning.config import check_keys
 from kd_lightning.distill.module import DistillationModule
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
-from kd_lightning.models.artifact import save_artifact
+from kd_lightning.models.artifact import check_saveable, save_artifact
+from kd_lightning.models.checkpoint import student_arguments
 from kd_lightning.models.init_from import load_init_from
+from kd_lightning.models.network import fuse_and_round
 
 # Lightning 2.6 says so itself, with torch 2.13, on every run.
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
@@ -50,6 +52,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
 
     data = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
     student = instantiate(cfg.student)
+    check_saveable(student, student_arguments(config["student"]))
     if initial is not None:
         print(f"starting from {load_init_from(student, initial)}")
     make_features = instantiate(cfg.features)
@@ -71,7 +74,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         trainer.fit(module, datamodule=data, ckpt_path=cfg.ckpt_path)
         minutes = (time.perf_counter() - started) / 60
         load_best(trainer, module)
-        module.student = module.student.fuse_and_round()  # what is scored is what is written
+        module.student = fuse_and_round(module.student)  # what is scored is what is written
         trainer.test(module, datamodule=data, verbose=False)
         results = module.test_results()
         if trainer.is_global_zero:
@@ -144,11 +147,13 @@ def save_results(
 ) -> None:
     """Write the metrics and the artifact, log the artifact, and tell the user where they are."""
     write_json(folder / "metrics.json", results)
-    arguments = {key: value for key, value in config["student"].items() if key != "_target_"}
+    arguments = student_arguments(config["student"])
+    degradation = trainer.datamodule.recipe.degradation  # type: ignore[attr-defined]
     metadata = {
         "metrics": results,
         "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
         "loss": config["loss"],
+        "degradation": getattr(degradation, "key", degradation),
         "steps": trainer.global_step,
         "train_minutes": round(minutes, 2),
     }

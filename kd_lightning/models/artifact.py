@@ -1,7 +1,9 @@
 """The artifact: a network's weights and what is needed to rebuild it, in one safetensors file.
 
 Inference reads nothing else: no Lightning, no Hydra, no pickle. The header holds strings only;
-every value is JSON.
+every value is JSON. Its keys: format and version of the writer, `architecture` (module.Class),
+`arguments` (which construct it), `scale` and `takes_lr`, and what the writer of the run added:
+`metrics`, `degradation` (the key of what the network was trained to undo), ...
 """
 
 import json
@@ -10,21 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 import kd_lightning
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
-from kd_lightning.models import students, swinir
-from kd_lightning.models.network import Network
+from kd_lightning.models.lookup import find_class, qualified_name
+from kd_lightning.models.network import ModelInfo, Network, fuse, model_info
 
 FORMAT = "kd_lightning/1"
+SIDE = 16  # pixels, at least, of the image on which a network and its twin are compared
+SAME = 1e-4  # largest difference between the two, in units of [0, 1]
 
 
 def save_artifact(
     path: str | Path,
-    network: Network,
+    network: nn.Module,
     arguments: Mapping[str, Any],
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -32,44 +37,51 @@ def save_artifact(
 
     Args:
         path: a file name that ends in .safetensors; its folder is made.
-        network: of a class in kd_lightning.models.students or .swinir; written folded.
+        network: a `Network`, or a module that states what one does; written fused.
         arguments: keyword arguments that construct it.
         metadata: anything JSON can hold: metrics, configuration hash, licence, ...
 
     Raises:
-        UserError: the class is not one that can be loaded again, or `arguments` build a network
-            with other tensors.
+        UserError: what is written would not be the network when it is read: see `check_saveable`.
     """
     path = Path(path)
-    network = network.fuse()
-    arguments = {key: value for key, value in arguments.items() if key != "rep"}  # folded
-    architecture = type(network).__name__
-    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    twin = _build(path, architecture, arguments)
-    _load(path, twin, tensors)
+    network = fuse(network).cpu()
+    info = _compare_twin(str(path), network, arguments)
     header = {
         **(metadata or {}),
         "format": FORMAT,
         "version": kd_lightning.__version__,
-        "architecture": architecture,
-        "arguments": arguments,
-        "scale": twin.scale,
-        "takes_lr": twin.takes_lr,
+        "architecture": qualified_name(network),
+        "arguments": dict(arguments),
+        "scale": info.scale,
+        "takes_lr": info.takes_lr,
     }
     content = safetensors.torch.save(
-        {name: tensor.contiguous() for name, tensor in tensors.items()},
+        {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()},
         {key: json.dumps(value) for key, value in header.items()},
     )
     write_atomic(path, content)
     return path
 
 
+def check_saveable(network: nn.Module, arguments: Mapping[str, Any]) -> None:
+    """Build the network that a reader of the artifact would build from `arguments`, give it the
+    weights, and compare the two on a small image: what would not come back is known before a long
+    training, not after it.
+
+    Raises:
+        UserError: `network` does not state what a `Network` does, its class cannot be found by its
+            name, or is built from other arguments, or computes something else.
+    """
+    _compare_twin("student", fuse(network).cpu(), arguments)
+
+
 def load_artifact(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """The network (float32, CPU, eval, frozen) and the metadata that `save_artifact` wrote.
 
     Raises:
-        UserError: the file is missing, damaged, not an artifact, of an unknown architecture, or
-            its tensors do not fit the architecture.
+        UserError: the file is missing, damaged, not an artifact, of a class that is not known
+            here (see `find_class`), or its tensors do not fit the class.
     """
     path = Path(path)
     if not path.is_file():
@@ -89,30 +101,72 @@ def load_artifact(path: str | Path) -> tuple[Network, dict[str, Any]]:
             f"{path}: not an artifact of kd_lightning ({FORMAT}); write one with "
             "kd-export or take the student.safetensors of a run folder"
         )
-    network = _build(path, str(metadata.get("architecture")), metadata.get("arguments") or {})
-    _load(path, network, tensors)
+    architecture = str(metadata.get("architecture"))
+    network = build(str(path), architecture, metadata.get("arguments") or {}, tensors)
     return network.eval().requires_grad_(False), metadata
 
 
-def _build(path: Path, architecture: str, arguments: Mapping[str, Any]) -> Network:
-    for module in (students, swinir):
-        candidate = getattr(module, architecture, None)
-        if isinstance(candidate, type) and issubclass(candidate, Network):
-            break
-    else:
-        raise UserError(
-            f"{path}: unknown architecture {architecture!r}; "
-            "kd_lightning.models.students and .swinir have no such network"
-        )
+def build(
+    source: str,
+    architecture: str,
+    arguments: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    plain: bool = True,
+) -> Network:
+    """The network of a class that `find_class` finds, with these tensors.
+
+    Args:
+        source: is named in errors.
+        plain: the tensors are those of the network's `fuse`, which is returned.
+
+    Raises:
+        UserError: the class is not known, or does not take the arguments or the tensors.
+    """
+    network_class = find_class(architecture, source)
     try:
-        return candidate(**arguments)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: arguments do not fit {architecture}: {error}") from None
-
-
-def _load(path: Path, network: Network, tensors: Mapping[str, Tensor]) -> None:
+        network = network_class(**arguments)
+        network = fuse(network) if plain else network
+    except Exception as error:  # the class may be anybody's
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{source}: arguments do not fit {network_class.__name__}: {reason}"
+        ) from None
     try:
         network.load_state_dict(dict(tensors), strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: tensors do not fit {type(network).__name__}: {reason}") from None
+        raise UserError(
+            f"{source}: tensors do not fit {network_class.__name__}: {reason}"
+        ) from None
+    model_info(network)
+    return network  # type: ignore[return-value]
+
+
+def _compare_twin(source: str, network: nn.Module, arguments: Mapping[str, Any]) -> ModelInfo:
+    """What the network states; UserError where its twin differs."""
+    info = model_info(network)
+    name = qualified_name(network)
+    if "<locals>" in name or name.startswith("__main__."):
+        raise UserError(
+            f"{source}: {name} cannot be found again by that name; define the class at the top of "
+            "a module that can be imported"
+        )
+    if find_class(name, source) is not type(network):
+        raise UserError(f"{source}: {name} is another class than the network's; rename one")
+    try:
+        json.dumps(dict(arguments))
+    except TypeError as error:
+        raise UserError(f"{source}: the arguments of {name} must be JSON: {error}") from None
+    twin = build(source, name, arguments, network.state_dict()).eval()
+    side = -(-SIDE // info.multiple_of) * info.multiple_of
+    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        ours, theirs = network.eval()(image), twin(image)
+    if ours.shape != theirs.shape or not (ours - theirs).abs().max() <= SAME * ours.abs().max():
+        raise UserError(
+            f"{source}: {name} built again from its arguments and weights computes something "
+            "else; what its output depends on must be an argument, a parameter or a buffer"
+        )
+    if (stated := model_info(twin)) != info:
+        raise UserError(f"{source}: {name} built again from its arguments states {stated}")
+    return info

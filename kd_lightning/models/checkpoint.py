@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import build
+from kd_lightning.models.network import Network, fuse_and_round
 from kd_lightning.models.swinir import SwinIR
 
 State = dict[str, Tensor]
@@ -55,6 +57,37 @@ def read_state(path: Path) -> State:
         if name.startswith(STUDENT)
     }
     return student or dict(content)
+
+
+def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
+    """The student of a training checkpoint of our own, as its artifact would hold it (fused, its
+    parameters rounded; eval, frozen), and metadata: `arguments`, `steps` and, if
+    the checkpoint has it by name, `degradation`.
+
+    Raises:
+        UserError: not such a checkpoint, or damaged, or its class is not known here.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        node = dict(content["hyper_parameters"]["student"])
+        tensors = content["state_dict"]
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: not a checkpoint of train.py ({reason})") from None
+    arguments = student_arguments(node)
+    own = {k.removeprefix(STUDENT): v for k, v in tensors.items() if k.startswith(STUDENT)}
+    network = build(str(path), str(node["_target_"]), arguments, own, plain=False)
+    metadata = {"arguments": arguments, "steps": content.get("global_step")}
+    degradation = content["hyper_parameters"].get("data", {}).get("degradation")
+    metadata |= {"degradation": degradation} if isinstance(degradation, str) else {}
+    return fuse_and_round(network).eval().requires_grad_(False), metadata
+
+
+def student_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments in a configuration's node, without Hydra's own keys."""
+    return {key: value for key, value in node.items() if not key.startswith("_")}
 
 
 def swinir_arguments(state: Mapping[str, Tensor], source: Path | str) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.checkpoint import read_state
-from kd_lightning.models.network import Network
+from kd_lightning.models.network import fuse, load_fused
 from kd_lightning.models.pretrained import shipped
 
 
-def load_init_from(student: Network, source: str) -> Path:
+def load_init_from(student: nn.Module, source: str) -> Path:
     """Load into `student` the weights that `source` names; returns their file.
 
     Args:
@@ -22,7 +24,7 @@ def load_init_from(student: Network, source: str) -> Path:
     """
     path = shipped_for(student) if source == "pretrained" else Path(source)
     state = read_state(path)
-    plain = student.fuse()
+    plain = fuse(student)
     fits_fused = state.keys() == plain.state_dict().keys()
     try:
         (plain if fits_fused else student).load_state_dict(state)
@@ -32,25 +34,26 @@ def load_init_from(student: Network, source: str) -> Path:
             f"{path}: these weights do not fit {type(student).__name__}: {reason}"
         ) from None
     if fits_fused:
-        student.load_fused(plain)
+        load_fused(student, plain)
     return path
 
 
-def shipped_for(student: Network) -> Path:
+def shipped_for(student: nn.Module) -> Path:
     """The shipped artifact of the same architecture and arguments. Raises UserError for none."""
     others = []
     for name, path in shipped().items():
         network, metadata = load_artifact(path)
-        if outline(network) == outline(student.fuse()):
+        if outline(network) == outline(fuse(student)):
             return path
-        others.append(f"{name} is {metadata['architecture']} with {metadata['arguments']}")
+        others.append(f"{name} is {type(network).__name__} with {metadata['arguments']}")
     raise UserError(
         f"weights=pretrained: nothing that ships has the arguments of this "
         f"{type(student).__name__}; {', '.join(others)}"
     )
 
 
-def outline(network: Network) -> tuple[str, dict[str, Any]]:
-    """What tells networks apart but for their weights: the layers and the plain attributes."""
+def outline(network: nn.Module) -> tuple[type, str, dict[str, Any]]:
+    """What tells networks apart but for their weights: the class, the layers and the plain
+    attributes."""
     plain = {key: value for key, value in vars(network).items() if isinstance(value, int | str)}
-    return repr(network), plain | {"training": None}
+    return type(network), repr(network), plain | {"training": None}

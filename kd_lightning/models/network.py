@@ -1,16 +1,24 @@
-"""What every network of this project states about itself."""
+"""What a network states about itself, and how its training-time layers become plain ones."""
 
+from collections.abc import Iterator
 from copy import deepcopy
-from typing import Self
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from kd_lightning.models.rep import RepConv
+from kd_lightning.errors import UserError
+
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
 class Network(nn.Module):
-    """A restoration network: `forward` maps float (B,3,H,W) in [0, 1] to an unclamped image.
+    """A restoration network: `forward` maps float (B,3,H,W) in [0, 1] to an unclamped image, for
+    any H and W.
+
+    What it states is all that the rest of the project asks about it. An `nn.Module` with the first
+    four attributes is as good; deriving from this class brings the defaults of the others.
 
     Attributes:
         scale: HR pixels per LR pixel.
@@ -18,33 +26,92 @@ class Network(nn.Module):
             if the input is the interpolated image, and the output of the same shape.
         radius: pixels of the input, to each side, that one output pixel depends on.
         multiple_of: grid of the input, in pixels, on which tiles must start.
+        any_size: whether its graph, traced at one height and width, holds for all others. False
+            for networks that compute something from the size in Python; they run in torch only.
+        unshuffle_factor: r > 1 states that the network has an nn.Sequential `body`, and that
+            `forward(x)` is `x + shuffle(body(unshuffle(x)))`: F.pixel_unshuffle by r of the image
+            with its last row and column repeated up to multiples of r, F.pixel_shuffle by r,
+            cropped to the image. Backends then move pixels once, and only in 8 bits. 0: it is not.
+
+    A `body` that is an nn.Sequential and called as a whole may be run by another engine, and its
+    last layer's input is what feature distillation reads.
     """
 
     scale: int
     takes_lr: bool
     radius: int
     multiple_of: int
+    any_size: bool = True
+    unshuffle_factor: int = 0
 
-    def fuse(self) -> Self:
-        """A copy of the same output with plain convolutions."""
-        plain = deepcopy(self)
-        for name, layer in self.named_modules():
-            if isinstance(layer, RepConv):
-                plain.set_submodule(name, layer.fuse())
-        return plain
 
-    @torch.no_grad()
-    def fuse_and_round(self) -> Self:
-        """The network to write down: `fuse`, each parameter rounded to a number that bfloat16
-        holds exactly, so that in bf16 only activations are rounded."""
-        network = self.fuse()
-        for parameter in network.parameters():
-            parameter.copy_(parameter.bfloat16())
-        return network
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a network states; the attributes of `Network`."""
 
-    def load_fused(self, plain: Self) -> None:
-        """Take over the output of a network that is `fuse`: all branches stay."""
-        self.load_state_dict(plain.state_dict(), strict=False)
-        for name, layer in self.named_modules():
-            if isinstance(layer, RepConv):
-                layer.load_fused(plain.get_submodule(name))  # type: ignore[arg-type]
+    scale: int
+    takes_lr: bool
+    radius: int
+    multiple_of: int
+    any_size: bool = True
+    unshuffle_factor: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def model_info(network: nn.Module) -> ModelInfo:
+    """What `network` states.
+
+    Raises:
+        UserError: it lacks one of the attributes that have no default, or one is of another type.
+    """
+    found: dict[str, Any] = {}
+    for field in fields(ModelInfo):
+        default = getattr(Network, field.name, None)
+        value = getattr(network, field.name, default)
+        wanted = bool if field.type is bool else int
+        if type(value) is not wanted:
+            raise UserError(
+                f"{type(network).__name__}.{field.name} is {value!r}: a network must state scale, "
+                "takes_lr, radius and multiple_of as kd_lightning.models.network.Network describes"
+            )
+        found[field.name] = value
+    return ModelInfo(**found)
+
+
+def fuse(network: AnyNetwork) -> AnyNetwork:
+    """A copy of the same output with plain layers: each one that has a method `fuse`, such as
+    RepConv, is replaced by what that returns."""
+    plain = deepcopy(network)
+    for name, layer in _fusable(network, "fuse"):
+        plain.set_submodule(name, layer.fuse())
+    return plain
+
+
+@torch.no_grad()
+def fuse_and_round(network: AnyNetwork) -> AnyNetwork:
+    """The network to write down: `fuse`, each parameter rounded to a number that bfloat16 holds
+    exactly, so that in bf16 only activations are rounded."""
+    network = fuse(network)
+    for parameter in network.parameters():
+        parameter.copy_(parameter.bfloat16())
+    return network
+
+
+def load_fused(network: nn.Module, plain: nn.Module) -> None:
+    """Give `network` the output of `plain`, which is `fuse` of a network like it: all branches
+    stay, and the layers that have a method `load_fused` take over those of `plain`."""
+    network.load_state_dict(plain.state_dict(), strict=False)
+    for name, layer in _fusable(network, "load_fused"):
+        layer.load_fused(plain.get_submodule(name))
+
+
+def _fusable(network: nn.Module, method: str) -> Iterator[tuple[str, Any]]:
+    """The outermost layers, by name, that have this method."""
+    done: list[str] = []
+    for name, layer in network.named_modules(remove_duplicate=False):
+        if name and callable(getattr(layer, method, None)):
+            if not any(name.startswith(f"{outer}.") for outer in done):
+                yield name, layer
+            done.append(name)

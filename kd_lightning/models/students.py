@@ -49,7 +49,7 @@ class StudentCNN(Network):
         residual: add the input to the output, so that the layers learn only the detail.
         process: "full" runs on the interpolated image; "half" runs on the LR image and
             interpolates the result, at 1/scale**2 of the compute.
-        rep: train the convolutions as RepConv; `fuse()` is the student without it.
+        rep: train the convolutions as RepConv; `fuse` is the student without it.
     """
 
     multiple_of = 1
@@ -92,7 +92,7 @@ class StudentFast(Network):
         depth: number of 3x3 convolutions, at least 2.
         stride: factor of the pixel-unshuffle.
         activation: relu, silu, gelu or prelu, between the convolutions.
-        rep: train the convolutions as RepConv; `fuse()` is the student without it.
+        rep: train the convolutions as RepConv; `fuse` is the student without it.
     """
 
     takes_lr = False
@@ -112,6 +112,7 @@ class StudentFast(Network):
         self.scale = scale
         self.multiple_of = stride
         self.radius = stride * depth + stride - 1
+        self.unshuffle_factor = stride if stride > 1 else 0
         channels = [3 * stride**2] + [width] * (depth - 1) + [3 * stride**2]
         self.unshuffle = Unshuffle(stride)
         self.body = convolution_stack(channels, ACTIVATIONS[activation], rep, zero_sum=True)

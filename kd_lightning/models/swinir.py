@@ -111,6 +111,7 @@ class SwinIR(Network):
     """
 
     takes_lr = True
+    any_size = False  # its windows are counted in Python
     radius = 32  # LR pixels of context that a tile gets; attention sees further, faintly
 
     def __init__(

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def whole(runner: Runner, pixels: np.ndarray, scale: int, tile: int | None = None) -> np.ndarray:
-    return np.concatenate(list(enhance(runner, pixels, scale, tile)))
+    return enhance(runner, pixels, scale, tile)
 
 
 def noise(*shape: int, dtype: type = np.uint8, seed: int = 0) -> np.ndarray:

@@ -14,6 +14,8 @@ from kd_lightning.distill.losses import HybridLoss
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import load_artifact
+from kd_lightning.models.checkpoint import load_checkpoint
+from tests.own_students import PlainStudent
 from tests.runs import composed, tiny_run
 
 
@@ -231,6 +233,35 @@ def test_each_validation_prints_a_line(
         ["epoch 1/2", "step 4"],
         ["epoch 2/2", "step 8"],
     ]
+
+
+def test_student_that_cannot_be_written_is_refused_before_the_first_step(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_step(*args: object) -> None:
+        raise AssertionError("the refusal must come first")
+
+    monkeypatch.setattr("lightning.Trainer.fit", no_step)
+    student = "student._target_=tests.distill.test_run.make_student"
+    with pytest.raises(UserError, match="arguments do not fit PlainStudent"):
+        train(tiny_run(tmp_path, photos, student))
+
+
+def make_student(residual: bool, process: str, **arguments: object) -> object:
+    """A function in the place of a class: what it returns is built from other arguments."""
+    return PlainStudent()
+
+
+def test_student_of_the_users_own_is_trained_and_written(tmp_path: Path, photos: Path) -> None:
+    own = ["student._target_=tests.own_students.PlainStudent", "+student.width=4"]
+    gone = ["~student.residual", "~student.process", "~student.rep"]
+    train(tiny_run(tmp_path, photos, "trainer.max_epochs=1", *own, *gone))
+    student, metadata = load_artifact(tmp_path / "student.safetensors")
+    assert type(student) is PlainStudent
+    assert metadata["degradation"] == "auto"
+    from_checkpoint, _ = load_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
+    x = torch.rand(1, 3, 12, 14)
+    assert torch.equal(student(x), from_checkpoint(x))
 
 
 def test_missing_checkpoint_is_named(tmp_path: Path, photos: Path) -> None:

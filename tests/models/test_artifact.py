@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kd_lightning.errors import UserError
-from kd_lightning.models.artifact import load_artifact, save_artifact
-from kd_lightning.models.network import Network
+from kd_lightning.models.artifact import FORMAT, check_saveable, load_artifact, save_artifact
 from kd_lightning.models.students import StudentCNN, StudentFast
+from tests import own_students
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,8 @@ from kd_lightning.models.students import StudentCNN, StudentFast
         (StudentCNN(scale=3, residual=True), {"scale": 3, "residual": True}),
         (StudentCNN(process="half"), {"process": "half"}),
         (StudentFast(width=8, depth=3), {"width": 8, "depth": 3}),
+        (own_students.PlainStudent(width=5), {"width": 5}),
+        (own_students.StudentCNN(residual=True), {"residual": True}),
     ],
 )
 def test_loaded_network_computes_what_the_saved_one_did(
@@ -29,6 +31,7 @@ def test_loaded_network_computes_what_the_saved_one_did(
 ) -> None:
     path = save_artifact(tmp_path / "a" / "s.safetensors", network, arguments, {"psnr_y": 36.5})
     loaded, metadata = load_artifact(path)
+    assert type(loaded) is type(network)
     x = torch.rand(1, 3, 13, 17)
     assert torch.equal(loaded(x), network(x))
     assert metadata["psnr_y"] == 36.5
@@ -42,7 +45,7 @@ def test_header_is_plain_strings_of_json(tmp_path: Path) -> None:
     path = save_artifact(tmp_path / "s.safetensors", StudentCNN(), {}, {"note": "é", "n": [1]})
     with safe_open(path, framework="pt") as file:
         header = file.metadata()
-    assert json.loads(header["architecture"]) == "StudentCNN"
+    assert json.loads(header["architecture"]) == "kd_lightning.models.students.StudentCNN"
     assert json.loads(header["n"]) == [1]
 
 
@@ -57,13 +60,87 @@ def test_wrong_arguments_are_refused_before_writing(tmp_path: Path) -> None:
         save_artifact(path, StudentFast(width=8), {"width": 16})
     with pytest.raises(UserError, match="arguments do not fit"):
         save_artifact(path, StudentFast(width=8), {"breadth": 8})
+    assert not path.exists()
 
-    class Unknown(Network):
+
+def test_reparameterized_student_is_written_plain(tmp_path: Path) -> None:
+    arguments = {"width": 8, "depth": 3, "rep": True}
+    network = StudentFast(**arguments)
+    loaded, metadata = load_artifact(save_artifact(tmp_path / "s.safetensors", network, arguments))
+    assert metadata["arguments"] == arguments
+    assert loaded.state_dict().keys() == StudentFast(width=8, depth=3).state_dict().keys()
+    x = torch.rand(1, 3, 13, 17)
+    assert (loaded(x) - network(x)).abs().max() <= 1e-5
+
+
+def test_file_with_a_bare_class_name_is_ours(tmp_path: Path) -> None:
+    """As every version before qualified names wrote it."""
+    network = StudentCNN()
+    header = {"format": FORMAT, "architecture": "StudentCNN", "arguments": {}}
+    strings = {key: json.dumps(value) for key, value in header.items()}
+    save_file(dict(network.state_dict()), tmp_path / "old.safetensors", strings)
+    loaded, _ = load_artifact(tmp_path / "old.safetensors")
+    assert type(loaded) is StudentCNN
+    x = torch.rand(1, 3, 9, 9)
+    assert torch.equal(loaded(x), network(x))
+
+
+class Stateless(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def forgetful() -> nn.Module:
+    network = own_students.Forgetful()
+    network.strength = 0.5
+    return network
+
+
+def shadowing() -> nn.Module:
+    """Says that it is ours."""
+    impostor = type("StudentCNN", (own_students.StudentCNN,), {})
+    impostor.__module__ = "kd_lightning.models.students"
+    return impostor()
+
+
+def local() -> nn.Module:
+    class Local(own_students.PlainStudent):
         pass
 
-    with pytest.raises(UserError, match="unknown architecture 'Unknown'"):
-        save_artifact(path, Unknown(), {})
-    assert not path.exists()
+    return Local()
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments", "message"),
+    [
+        (Stateless(), {}, r"Stateless\.scale is None: a network must state scale, takes_lr"),
+        (own_students.PlainStudent(width=5), {}, "tensors do not fit PlainStudent"),
+        (own_students.PlainStudent(), {"width": range(3)}, "must be JSON"),
+        (own_students.PlainStudent(3), {}, "built again from its arguments states"),
+        (forgetful(), {}, "computes something else"),
+        (shadowing(), {}, "another class than the network's"),
+        (local(), {}, "define the class at the top of a module"),
+    ],
+    ids=["states nothing", "arguments", "no JSON", "scale", "forgetful", "impostor", "local"],
+)
+def test_student_that_would_not_come_back_is_refused_in_one_line(
+    tmp_path: Path, network: nn.Module, arguments: dict, message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as refusal:
+        check_saveable(network, arguments)
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(UserError, match=message):
+        save_artifact(tmp_path / "s.safetensors", network, arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_leaves_the_student_as_it_is() -> None:
+    network = StudentCNN(rep=True).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    check_saveable(network, {"rep": True})
+    assert network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_bad_files_are_refused_by_name(tmp_path: Path) -> None:
@@ -85,7 +162,7 @@ def test_truncated_and_foreign_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a readable"):
         load_artifact(path)
     path.write_bytes(content.replace(b"StudentCNN", b"StudentABC"))
-    with pytest.raises(UserError, match="unknown architecture 'StudentABC'"):
+    with pytest.raises(UserError, match=r"is a kd_lightning\.models\.students\.StudentABC"):
         load_artifact(path)
     path.write_bytes(content.replace(b"body.0.bias", b"body.9.bias"))
     with pytest.raises(UserError, match="tensors do not fit"):

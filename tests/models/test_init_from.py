@@ -10,6 +10,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.artifact import load_artifact, save_artifact
 from kd_lightning.models.init_from import load_init_from
+from kd_lightning.models.network import fuse
 from kd_lightning.models.students import StudentCNN, StudentFast
 from kd_lightning.models.swinir import SwinIR
 from tests.runs import tiny_run
@@ -34,7 +35,7 @@ def test_pretrained_with_other_arguments_says_what_ships() -> None:
 def test_rep_student_starts_from_a_folded_artifact(tmp_path: Path) -> None:
     torch.manual_seed(0)
     plain, rep = (
-        StudentFast(width=8, depth=3, rep=True).fuse(),
+        fuse(StudentFast(width=8, depth=3, rep=True)),
         StudentFast(width=8, depth=3, rep=True),
     )
     save_artifact(tmp_path / "a.safetensors", plain, {"width": 8, "depth": 3})

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.models.network import Network
+from kd_lightning.models.network import Network, fuse, fuse_and_round, load_fused
 from kd_lightning.models.rep import RepConv
 from kd_lightning.models.students import ACTIVATIONS, StudentCNN, StudentFast
 
@@ -32,7 +32,7 @@ def test_checkpoint_of_a_network_that_absorbed_another_restores_it(
 ) -> None:
     torch.manual_seed(5)
     student, plain, fresh = make(True), make(False), make(True)
-    student.load_fused(plain)
+    load_fused(student, plain)
     fresh.load_state_dict(student.state_dict())
     torch.testing.assert_close(fresh(piece), plain(piece), atol=1e-5, rtol=0)
 
@@ -44,7 +44,7 @@ def piece(photo_tensor: Tensor) -> Tensor:
 
 def test_folded_network_is_plain_and_equal(pair: tuple[Network, Network], piece: Tensor) -> None:
     student, plain = pair
-    folded = student.fuse()
+    folded = fuse(student)
     assert not any(isinstance(layer, RepConv) for layer in folded.modules())
     plain.load_state_dict(folded.state_dict())
     torch.testing.assert_close(plain(piece), student(piece), atol=1e-5, rtol=0)
@@ -52,7 +52,7 @@ def test_folded_network_is_plain_and_equal(pair: tuple[Network, Network], piece:
 
 def test_network_absorbs_a_folded_one(pair: tuple[Network, Network], piece: Tensor) -> None:
     student, plain = pair
-    student.load_fused(plain)
+    load_fused(student, plain)
     assert any(isinstance(layer, RepConv) for layer in student.modules())
     torch.testing.assert_close(student(piece), plain(piece), atol=1e-5, rtol=0)
 
@@ -61,7 +61,7 @@ def test_deployed_parameters_are_exact_in_bfloat16(piece: Tensor) -> None:
     torch.manual_seed(4)
     student = StudentFast(width=8, depth=3, rep=True)
     before = [parameter.clone() for parameter in student.parameters()]
-    deployed = student.fuse_and_round()
+    deployed = fuse_and_round(student)
     for parameter in deployed.parameters():
         assert torch.equal(parameter, parameter.bfloat16().float())
     assert all(torch.equal(a, b) for a, b in zip(student.parameters(), before, strict=True))

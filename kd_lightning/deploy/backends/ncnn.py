@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
-from kd_lightning.models.network import Network
+from kd_lightning.models.network import Network, fuse
 from kd_lightning.models.students import StudentCNN, StudentFast
 from kd_lightning.models.tiling import spans
 
@@ -32,7 +32,7 @@ def with_ncnn(network: Network) -> Network:
     """
     if not isinstance(network, StudentCNN | StudentFast):
         raise UserError(f"backend=ncnn runs students, not {type(network).__name__}; use torch")
-    network = network.fuse()
+    network = fuse(network)
     network.body = NcnnBody(network.body)  # type: ignore[assignment]
     return network
 
