@@ -3,13 +3,17 @@
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from kd_lightning.errors import UserError
 
+CACHE_REMEDY = "free disk space, or set data.cache_dir=... to another folder"
+REMEDY = "free disk space, or name another folder"
+ABANDONED = 3600.0  # seconds without a write after which a temporary file has no living owner
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -20,12 +24,12 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, remedy: str = REMEDY) -> Iterator[BinaryIO]:
     """A file to write, which becomes `path`, durably, when all went well and else vanishes; makes
-    the parent folders.
+    the parent folders. Where `path` is a link, the link is replaced and not what it points to.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written.
+        UserError: the disk is full or the folder cannot be written; says `remedy`.
     """
     temporary = None
     try:
@@ -40,30 +44,31 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise unwritable(path, error) from None
+        if isinstance(error, OSError) and error.errno:  # none: an encoder's, not the disk's
+            raise unwritable(path, error, remedy) from None
         raise
 
 
-def write_atomic(path: Path, *parts: bytes | memoryview) -> None:
+def write_atomic(path: Path, *parts: bytes | memoryview, remedy: str = REMEDY) -> None:
     """Write `parts` to `path`, as `replacing` does."""
-    with replacing(path) as file:
+    with replacing(path, remedy) as file:
         for part in parts:
             file.write(part)
 
 
-def unwritable(path: Path, error: OSError) -> UserError:
+def unwritable(path: Path, error: OSError, remedy: str = REMEDY) -> UserError:
     """What to raise where `path` or something in it cannot be written."""
-    return UserError(
-        f"{path}: cannot write ({error.strerror}); free disk space, or name another folder (for "
-        "caches: data.cache_dir=...)"
-    )
+    return UserError(f"{path}: cannot write ({error.strerror}); {remedy}")
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what a killed `write_atomic` left below `folder`."""
-    for leftover in folder.rglob(".tmp-*"):
-        leftover.unlink(missing_ok=True)
+def remove_leftovers(folder: Path, *, recursive: bool = True, older_than: float = 0) -> None:
+    """Delete what killed runs left below `folder`; where others may be writing, only what nobody
+    has written to for `older_than` seconds."""
+    oldest = time.time() - older_than
+    for leftover in folder.glob("**/.tmp-*" if recursive else ".tmp-*"):
+        with suppress(OSError):  # another run was faster, or it is not ours to delete
+            if leftover.stat().st_mtime <= oldest:
+                leftover.unlink()
 
 
 def sibling(hr_folder: Path, ending: str) -> Path | None:

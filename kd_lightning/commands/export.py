@@ -1,10 +1,12 @@
 """kd-export: write a trained student as safetensors, ONNX or OpenVINO, checked against torch."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kd_lightning.commands.failures import one_line, say, show
 from kd_lightning.errors import UserError
 from kd_lightning.models.pretrained import find_weights
 
@@ -16,22 +18,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("source", help="name of a student of the package, student.safetensors, or a .ckpt")
     add("-o", "--output", type=Path, required=True, help="name.safetensors, .onnx or .xml")
     add("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="fp16, int8: .xml")
-    add("--calibration", type=Path, help="folder of HR pictures for int8")
+    add("--calibration", type=Path, help="folder of HR images for int8")
     add("--force", action="store_true", help="overwrite existing files")
+    add("--debug", action="store_true", help="show where in the program an error arose")
     options = parser.parse_args(arguments)
     try:
-        if options.output.exists() and not options.force:
-            raise UserError(f"{options.output} exists; use --force to overwrite it")
+        for file in _written(options.output):
+            if os.path.lexists(file) and not options.force:
+                raise UserError(f"{file} exists; use --force to overwrite it")
         from kd_lightning.deploy.export import export
 
         source = find_weights(options.source)
         measured = export(source, options.output, options.precision, options.calibration)
-    except UserError as error:
-        print(f"kd-export: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        say(f"kd-export: {one_line(error)}")
+        if options.debug:
+            show(error)
         return 2
     facts = ", ".join(f"{name} {value:.3g}" for name, value in measured.items())
     print(f"{options.output} written" + (f" ({facts})" if facts else ""))
     return 0
+
+
+def _written(output: Path) -> list[Path]:
+    """The files of an export: OpenVINO keeps the weights beside the graph."""
+    return [output, output.with_suffix(".bin")] if output.suffix == ".xml" else [output]
 
 
 if __name__ == "__main__":

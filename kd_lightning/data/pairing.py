@@ -5,38 +5,58 @@ Unicode form NFC: "0001", "city/night". LR and teacher files may carry the scale
 """
 
 import hashlib
+import logging
+import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kd_lightning.errors import UserError
-from kd_lightning.imageio.strict import EXTENSIONS
+from kd_lightning.imageio.folders import describe, walk
+from kd_lightning.imageio.suffixes import READABLE
+
+log = logging.getLogger(__name__)
 
 
 def list_images(folder: Path) -> dict[str, Path]:
-    """The image files below `folder`, by stem, sorted; hidden files are skipped.
+    """The image files below `folder`, by stem, sorted. Links are followed, hidden files are not
+    read, and what else lies there is counted in the log.
 
     Raises:
-        UserError: the folder is missing or holds no image, or two files share a stem.
+        UserError: the folder is missing or holds no image, two files share a stem, or a name is
+            not UTF-8.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; set data.root to the folder that holds it")
     files: dict[str, Path] = {}
-    for path in folder.rglob("*"):
-        inside = path.relative_to(folder)
-        if path.suffix.lower() not in EXTENSIONS or any(p.startswith(".") for p in inside.parts):
-            continue
-        stem = unicodedata.normalize("NFC", inside.with_suffix("").as_posix())
-        if stem in files:
-            raise UserError(
-                f"{path} and {files[stem]} share one stem; rename or remove one of them"
-            )
-        files[stem] = path
+    others = Counter[str]()
+    for images, left_out in walk(folder):
+        others += left_out
+        for path in images:
+            inside = path.relative_to(folder).with_suffix("").as_posix()
+            _require_unicode(path, inside)
+            stem = unicodedata.normalize("NFC", inside)
+            if stem in files:
+                raise UserError(
+                    f"{path} and {files[stem]} share one stem; rename or remove one of them"
+                )
+            files[stem] = path
+    if others:
+        log.info("%s: %s", folder, describe(others))
     if not files:
-        known = " ".join(sorted(EXTENSIONS))
+        known = " ".join(READABLE)
         raise UserError(f"{folder}: no image in this folder ({known}); check data.root")
     return dict(sorted(files.items()))
+
+
+def _require_unicode(path: Path, inside: str) -> None:
+    """Manifests and journals are UTF-8, and other machines must read them."""
+    try:
+        inside.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{os.fsencode(path)!r}: this name is not UTF-8; rename the file") from None
 
 
 def pair(hr: Mapping[str, Path], folder: Path, scale: int, what: str) -> dict[str, Path]:

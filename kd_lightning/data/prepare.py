@@ -21,7 +21,7 @@ from kd_lightning.data.disk import gigabytes, require_space
 from kd_lightning.data.store import Origin
 from kd_lightning.data.triplets import Recipe, Triplets
 from kd_lightning.errors import UserError
-from kd_lightning.files import unwritable
+from kd_lightning.files import CACHE_REMEDY, unwritable
 from kd_lightning.imageio.strict import Pixels, decode_rgb, pixel_count
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock = FileLock(folder / ".lock")
         lock.acquire()
     except OSError as error:
-        raise unwritable(folder, error) from None
+        raise unwritable(folder, error, CACHE_REMEDY) from None
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ import numpy as np
 
 from kd_lightning.data.strips import Strips, to_strips
 from kd_lightning.errors import UserError
-from kd_lightning.files import remove_leftovers, unwritable, write_atomic
+from kd_lightning.files import CACHE_REMEDY, remove_leftovers, unwritable, write_atomic
 from kd_lightning.imageio.strict import Pixels
 
 FORMAT = 2  # of the manifest and the arrays; another number is another store
@@ -114,7 +114,7 @@ class ArrayStore:
         header, content = _header(array.shape), to_strips(array).data
         digest = hashlib.sha256(header)
         digest.update(content)
-        write_atomic(self.path(stem), header, content)
+        write_atomic(self.path(stem), header, content, remedy=CACHE_REMEDY)
         entry = Entry((height, width, channels), digest.hexdigest(), source)
         line = json.dumps({"stem": stem, **asdict(entry)}, ensure_ascii=False)
         with self._lock:
@@ -123,7 +123,7 @@ class ArrayStore:
                 with (self.folder / JOURNAL).open("a", encoding="utf-8") as journal:
                     journal.write(line + "\n")
             except OSError as error:
-                raise unwritable(self.folder / JOURNAL, error) from None
+                raise unwritable(self.folder / JOURNAL, error, CACHE_REMEDY) from None
 
     def stored(self, stem: str) -> StoredArray:
         """Where the array of `stem` lies; `stem` must have been put here."""
@@ -137,7 +137,7 @@ class ArrayStore:
             "entries": {stem: asdict(self.entries[stem]) for stem in there},
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True)
-        write_atomic(self.folder / MANIFEST, text.encode())
+        write_atomic(self.folder / MANIFEST, text.encode(), remedy=CACHE_REMEDY)
         (self.folder / JOURNAL).unlink(missing_ok=True)
         remove_leftovers(self.folder)
 
@@ -170,7 +170,7 @@ class ArrayStore:
         except (OSError, ValueError, KeyError, TypeError):
             self.entries = {}  # none, or damaged: everything is made again
         try:
-            lines = (self.folder / JOURNAL).read_text(encoding="utf-8").splitlines()
+            lines = (self.folder / JOURNAL).read_text(encoding="utf-8").split("\n")
         except (OSError, ValueError):
             return
         for line in lines:

@@ -30,7 +30,13 @@ from torch.utils.data import DataLoader, Dataset
 import kd_lightning
 from kd_lightning.data.store import StoredArray
 from kd_lightning.errors import UserError
-from kd_lightning.files import file_hash, write_atomic
+from kd_lightning.files import (
+    ABANDONED,
+    CACHE_REMEDY,
+    file_hash,
+    remove_leftovers,
+    write_atomic,
+)
 from kd_lightning.imageio.strict import Pixels, read_rgb
 from kd_lightning.models.teacher import NetworkTeacher
 
@@ -39,7 +45,6 @@ log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 LR_HASH = "lr_sha256"  # the PNG text chunk that names the LR file's content
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-ABANDONED = 3600.0  # seconds after which a temporary file belongs to nobody
 
 _group_is_ours = False  # a process group that a pass has set up serves the later passes too
 
@@ -71,7 +76,7 @@ def teacher_outputs(
     if pending == 0:
         return outputs
     repair_manifest(cache, teacher, folder.name)
-    _remove_abandoned(cache)
+    remove_leftovers(cache, older_than=ABANDONED)
     trainer = trainer or _default_trainer()
     # Lightning wants an image for each process; two may work on the same one.
     shares = tasks * -(-trainer.world_size // len(tasks))
@@ -229,7 +234,7 @@ def _write_output(task: Task, pixels: Pixels) -> None:
     chunks.add_text(LR_HASH, task.digest)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1, pnginfo=chunks)
-    write_atomic(task.output, buffer.getvalue())
+    write_atomic(task.output, buffer.getvalue(), remedy=CACHE_REMEDY)
 
 
 def repair_manifest(cache: Path, teacher: NetworkTeacher, degradation: str) -> Path | None:
@@ -249,22 +254,12 @@ def repair_manifest(cache: Path, teacher: NetworkTeacher, degradation: str) -> P
         pass
     manifest = {**settings, **versions}
     manifest["sha256"] = _seal(manifest)
-    write_atomic(path, (json.dumps(manifest, indent=2) + "\n").encode())
+    write_atomic(path, (json.dumps(manifest, indent=2) + "\n").encode(), remedy=CACHE_REMEDY)
     return path
 
 
 def _seal(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _remove_abandoned(cache: Path) -> None:
-    """Temporary files of a pass that was killed; another one may be at work on the young ones."""
-    for path in cache.rglob(".tmp-*"):
-        try:
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
-        except FileNotFoundError:
-            continue
 
 
 def _digest(lr: Path | StoredArray) -> str:

@@ -1,6 +1,6 @@
-"""Write PNG row by row (ISO/IEC 15948), 8 or 16 bits, so that a large picture need not be held.
+"""Write PNG row by row (ISO/IEC 15948), 8 or 16 bits, so that a large image need not be held.
 
-Pillow writes no 16-bit colour, and needs the whole picture at four bytes a pixel.
+Pillow writes no 16-bit colour, and needs the whole image at four bytes a pixel.
 """
 
 import struct
@@ -10,56 +10,77 @@ from typing import BinaryIO
 
 import numpy as np
 
+from kd_lightning.imageio.metadata import Metadata
+
 COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # channels: colour type
-ROWS = 32
+ROWS = 32  # at a time: choosing filters takes some twenty bytes a sample
 LEVEL = 6  # zlib's own default: beyond it, time grows faster than files shrink
 
 
 def write_png(
     file: BinaryIO,
-    width: int,
-    height: int,
+    size: tuple[int, int],
     channels: int,
     bits: int,
     bands: Iterable[np.ndarray],
-    icc: bytes | None = None,
-    exif: bytes | None = None,
+    metadata: Metadata,
 ) -> None:
-    """Write a picture that arrives as bands of rows, (rows, width, channels) uint8 or uint16.
+    """Write an image of `size` (height, width) that arrives as bands of rows, (rows, width,
+    channels) uint8 or uint16.
 
     Raises:
         ValueError: the bands do not add up to the announced height.
     """
+    height, width = size
     file.write(b"\x89PNG\r\n\x1a\n")
     header = struct.pack(">IIBBBBB", width, height, bits, COLOUR_TYPE[channels], 0, 0, 0)
     _chunk(file, b"IHDR", header)
-    if icc:
-        _chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
-    if exif:
-        _chunk(file, b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    if metadata.icc:
+        _chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc))
+    if metadata.gamma:
+        _chunk(file, b"gAMA", _fixed(metadata.gamma))
+    if metadata.chromaticity:
+        _chunk(file, b"cHRM", b"".join(map(_fixed, metadata.chromaticity)))
+    if metadata.exif:
+        _chunk(file, b"eXIf", metadata.exif.removeprefix(b"Exif\0\0"))
     squeeze = zlib.compressobj(LEVEL)
     step = channels * bits // 8
     above = np.zeros(width * step, np.uint8)
-    rows = 0
-    for band in _split(bands):
-        lines = band.astype(">u2") if bits == 16 else band
-        lines = np.ascontiguousarray(lines).view(np.uint8).reshape(len(band), -1)
+    for rows in rows_of(bands, ROWS, height):
+        lines = rows.astype(">u2") if bits == 16 else rows
+        lines = np.ascontiguousarray(lines).view(np.uint8).reshape(len(rows), -1)
         data = squeeze.compress(_filtered(lines, above, step).tobytes())
         if data:
             _chunk(file, b"IDAT", data)
         above = lines[-1].copy()
-        rows += len(lines)
-    if rows != height:
-        raise ValueError(f"{rows} rows written, {height} announced")
     _chunk(file, b"IDAT", squeeze.flush())
     _chunk(file, b"IEND", b"")
 
 
-def _split(bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Few rows at a time: choosing filters takes some twenty bytes a sample."""
+def rows_of(bands: Iterable[np.ndarray], count: int, height: int) -> Iterator[np.ndarray]:
+    """The same rows, `count` at a time; fewer at the end.
+
+    Raises:
+        ValueError: there are not `height` of them.
+    """
+    rest: np.ndarray | None = None
+    written = 0
     for band in bands:
-        for top in range(0, len(band), ROWS):
-            yield band[top : top + ROWS]
+        written += len(band)
+        band = band if rest is None else np.concatenate((rest, band))
+        whole = len(band) // count * count
+        for top in range(0, whole, count):
+            yield band[top : top + count]
+        rest = band[whole:].copy()
+    if written != height:
+        raise ValueError(f"{written} rows written, {height} announced")
+    if rest is not None and len(rest):
+        yield rest
+
+
+def _fixed(value: float) -> bytes:
+    """A number of gAMA and cHRM: hundred-thousandths."""
+    return struct.pack(">I", min(0xFFFFFFFF, max(0, round(value * 100_000))))
 
 
 def _chunk(file: BinaryIO, name: bytes, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""File kinds that kd-enhance reads and writes."""
+"""File kinds that the project reads, in training and in kd-enhance, and that it writes."""
 
-READABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+READABLE = (*WRITABLE, ".gif", ".ppm", ".pgm", ".pbm", ".pnm")

@@ -98,8 +98,8 @@ def test_standard_input_to_standard_output(photo: Path, fast_weights: Path) -> N
     ("arguments", "message"),
     [
         (["nothing-*.png", "-o", "x"], "matches no file"),
-        (["{folder}/empty", "-o", "x"], "no pictures in this folder"),
-        (["{photo}", "{photo}", "-o", "-"], "standard output takes one picture"),
+        (["{folder}/empty", "-o", "x"], "no images in this folder"),
+        (["{photo}", "{photo}", "-o", "-"], "standard output takes one image"),
         (["{photo}", "{folder}/copy/photo.png", "-o", "x"], "would both be written"),
         (["{photo}", "{folder}/copy/photo.png", "-o", "{photo}"], "need a folder"),
         (["{photo}", "-o", "x.png", "--tile", "big"], "--tile big"),

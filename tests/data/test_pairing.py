@@ -1,5 +1,6 @@
 """Files are paired by stem, whatever their order, folders, scripts and suffixes."""
 
+import os
 import tempfile
 import unicodedata
 from pathlib import Path
@@ -108,3 +109,22 @@ def test_a_split_is_complete_and_never_without_validation(stems: list[str], shar
 def test_a_split_has_about_the_share_asked_for() -> None:
     _, validation = split_stems([f"{n:05}" for n in range(5000)], 0.1)
     assert len(validation) / 5000 == pytest.approx(0.1, abs=0.015)
+
+
+def test_linked_folders_are_followed_and_circles_are_not(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere", "b.png")
+    hr = touch(tmp_path / "HR", "a.png")
+    (hr / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(hr)
+    assert list(list_images(hr)) == ["a", "linked/b"]
+
+
+def test_a_name_that_is_not_utf8_is_refused_in_one_printable_line(tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/latin1_\xe9.png"
+    open(odd, "wb").close()
+    try:
+        with pytest.raises(UserError, match=r"latin1_\\xe9\.png.*not UTF-8; rename") as error:
+            list_images(tmp_path)
+    finally:
+        os.remove(odd)
+    str(error.value).encode()

@@ -1,4 +1,4 @@
-"""Pictures of every kind survive reading and writing."""
+"""Images of every kind survive reading and writing."""
 
 import io
 from pathlib import Path
@@ -10,18 +10,21 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from kd_lightning.errors import UserError
-from kd_lightning.imageio.images import ImageData, check_format, read_image, write_image
+from kd_lightning.imageio.images import ImageData, read_image
+from kd_lightning.imageio.metadata import Metadata
 from kd_lightning.imageio.png import write_png
+from kd_lightning.imageio.writing import check_format, write_image
 
 RNG = np.random.default_rng(5)
 RGB = RNG.integers(0, 256, (12, 17, 3), np.uint8)
 
 
-def png(pixels: np.ndarray, split: int = 5, **extras: bytes) -> bytes:
+def png(pixels: np.ndarray, split: int = 5) -> bytes:
     file = io.BytesIO()
     height, width, channels = pixels.shape
     bands = [pixels[top : top + split] for top in range(0, height, split)]
-    write_png(file, width, height, channels, pixels.dtype.itemsize * 8, bands, **extras)
+    bits = pixels.dtype.itemsize * 8
+    write_png(file, (height, width), channels, bits, bands, Metadata())
     return file.getvalue()
 
 
@@ -63,7 +66,7 @@ def test_opencv_reads_our_sixteen_bit_png() -> None:
 
 def test_rows_that_are_missing_are_noticed() -> None:
     with pytest.raises(ValueError, match="11 rows written, 12 announced"):
-        write_png(io.BytesIO(), 17, 12, 3, 8, [RGB[:11]])
+        write_png(io.BytesIO(), (12, 17), 3, 8, [RGB[:11]], Metadata())
 
 
 def save(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -87,9 +90,9 @@ def test_modes_become_grey_or_colour_with_or_without_alpha(mode: str, channels: 
 def test_palette_with_a_transparent_colour_has_alpha() -> None:
     image = Image.fromarray(RGB).quantize(16)
     clear = int(np.asarray(image)[0, 0])
-    picture = read(save(image, transparency=clear))
-    assert picture.pixels.shape[2] == 4
-    assert np.array_equal(picture.pixels[..., 3] == 0, np.asarray(image) == clear)
+    image_data = read(save(image, transparency=clear))
+    assert image_data.pixels.shape[2] == 4
+    assert np.array_equal(image_data.pixels[..., 3] == 0, np.asarray(image) == clear)
 
 
 def test_colour_hidden_under_transparency_does_not_leak() -> None:
@@ -111,12 +114,12 @@ def test_orientation_is_applied_and_forgotten(orientation: int) -> None:
     exif[0x0112] = orientation
     exif[0x010E] = "a description"
     content = save(Image.fromarray(RGB), exif=exif)
-    picture = read(content)
+    image_data = read(content)
     with Image.open(io.BytesIO(content)) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
-    assert np.array_equal(picture.pixels, expected)
+    assert np.array_equal(image_data.pixels, expected)
     kept = Image.Exif()
-    kept.load(picture.exif)
+    kept.load(image_data.metadata.exif)
     assert dict(kept) == {0x010E: "a description"}
 
 
@@ -125,9 +128,9 @@ def test_profile_and_exif_travel_along(tmp_path: Path, suffix: str) -> None:
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
     exif[0x010E] = "a description"
-    picture = read(save(Image.fromarray(RGB), icc_profile=icc, exif=exif))
+    image_data = read(save(Image.fromarray(RGB), icc_profile=icc, exif=exif))
     path = tmp_path / f"out{suffix}"
-    write_image(path, RGB.shape[:2], [picture.pixels], picture)
+    write_image(path, RGB.shape[:2], [image_data.pixels], image_data)
     with Image.open(path) as image:
         assert image.info["icc_profile"] == icc
         assert image.getexif()[0x010E] == "a description"
@@ -138,9 +141,9 @@ def test_profile_and_exif_travel_along(tmp_path: Path, suffix: str) -> None:
 
 def test_cmyk_becomes_rgb_without_its_profile() -> None:
     content = save(Image.fromarray(RGB).convert("CMYK"), "JPEG", icc_profile=b"x" * 200)
-    picture = read(content)
-    assert picture.pixels.shape == (12, 17, 3)
-    assert picture.icc is None
+    image_data = read(content)
+    assert image_data.pixels.shape == (12, 17, 3)
+    assert image_data.metadata.icc is None
 
 
 def test_half_a_file_is_named(tmp_path: Path) -> None:
@@ -163,11 +166,11 @@ def test_what_would_lose_information_is_refused() -> None:
     deep = ImageData(np.zeros((2, 2, 3), np.uint16))
     clear = ImageData(np.zeros((2, 2, 4), np.uint8))
     with pytest.raises(UserError, match=r"16 bits per channel need \.png"):
-        check_format(".tif", deep, "x")
+        check_format(".tif", deep, (2, 2), "x")
     with pytest.raises(UserError, match=r"\.jpg holds no transparency"):
-        check_format(".jpg", clear, "x")
+        check_format(".jpg", clear, (2, 2), "x")
     with pytest.raises(UserError, match=r"cannot write \.xyz"):
-        check_format(".xyz", clear, "x")
+        check_format(".xyz", clear, (2, 2), "x")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -122,6 +122,6 @@ def test_a_full_disk_leaves_no_part_of_a_file(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"a\.png: cannot write \(No space left.*data\.cache_dir"):
+    with pytest.raises(UserError, match=r"a\.png: cannot write \(No space left"):
         write_png(tmp_path / "a.png", picture(9, 9, 1))
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,28 @@
+"""What the commands say where something went wrong: one line, and where it was for --debug."""
+
+import sys
+import traceback
+
+
+def say(line: str) -> None:
+    """Print one line to standard error, whatever characters a file name brought into it."""
+    print(line.replace("\r", "\\r").replace("\n", "\\n"), file=sys.stderr)
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, for people. Of an error that nobody foresaw, its kind too."""
+    from kd_lightning.errors import UserError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is; close programs, or give a smaller --tile"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or ''}: {error.strerror}".removeprefix(": ")
+    return f"{type(error).__name__}: {text[:200]} (unforeseen; --debug shows where)"
+
+
+def show(error: BaseException) -> None:
+    """The traceback, with what led to it."""
+    traceback.print_exception(error)
