@@ -1,8 +1,10 @@
-"""What the Hydra command lines share: errors as one line, the nearest valid key for a wrong one."""
+"""What the Hydra command lines share: where the configuration is, parts that it names, and errors
+as one line with the nearest valid key for a wrong one."""
 
 import difflib
 import inspect
 import os
+import pydoc
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException
-from hydra.utils import get_object
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,6 +24,20 @@ from kd_lightning.errors import UserError
 
 # Hydra then raises what goes wrong in a job, in place of printing it and leaving.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+
+PACKAGE = Path(__file__).parent
+# In a wheel inside the package, in a clone beside it (setup.py).
+CONFIG = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+
+MOVED = {  # old key: what to write in its place
+    "weights": "teacher.weights=FILE, the teacher's, or init_from=pretrained, the student's start",
+    "initial": "init_from",
+    "loss.gradient_weight": "loss=hybrid_gradient with loss.extra_terms.gradient.weight",
+}
+OWN_KEYS = {  # of a part's node, beside the arguments of its `_target_`
+    "loss.extra_terms": {"weight"},
+    "metrics.extra": {"label", "digits"},
+}
 
 
 def run_dir(name: str, ckpt_path: str | None, time: str) -> str:
@@ -34,8 +51,30 @@ def run_dir(name: str, ckpt_path: str | None, time: str) -> str:
 OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
 
 
+def part(node: DictConfig, group: str) -> Any:
+    """What a node of `group` (a key of OWN_KEYS) names, ready to be called: an object of a class,
+    or a function that has the node's other keys as arguments already."""
+    arguments = {key: node[key] for key in node if key not in OWN_KEYS[group]}
+    is_class = isinstance(locate(node["_target_"], group), type)
+    return instantiate(arguments) if is_class else instantiate(arguments, _partial_=True)
+
+
+def locate(target: str, key: str) -> Any:
+    """The object that the configuration names `target`. Raises UserError where there is none."""
+    try:
+        found = pydoc.locate(target)
+    except pydoc.ErrorDuringImport as error:
+        raise UserError(f"{key}: {target} cannot be imported: {error.value}") from error
+    if found is None:
+        raise UserError(
+            f"{key}: there is no {target}; correct its name, install its package, or name the "
+            "package's folder in PYTHONPATH"
+        )
+    return found
+
+
 @contextmanager
-def one_line_errors(config_dir: Path, config_name: str) -> Iterator[None]:
+def one_line_errors(config_name: str) -> Iterator[None]:
     """Print errors that a user can act on as one line and exit with status 2."""
     try:
         yield
@@ -47,7 +86,7 @@ def one_line_errors(config_dir: Path, config_name: str) -> Iterator[None]:
             raise
         fail(str(cause))
     except (HydraException, OmegaConfBaseException) as error:
-        fail(explain(error, config_dir, config_name))
+        fail(explain(error, config_name, sys.argv[1:]))
 
 
 def fail(message: str) -> None:
@@ -55,29 +94,61 @@ def fail(message: str) -> None:
     raise SystemExit(2)
 
 
-def explain(error: Exception, config_dir: Path, config_name: str) -> str:
-    """One line for an error of Hydra's, with the nearest valid key or group option."""
+def explain(error: Exception, config_name: str, words: list[str]) -> str:
+    """One line for an error of Hydra's on the command line `words`, with the nearest valid key or
+    group option."""
     text = str(error)
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found[1]
-        return f"unknown key {key}{nearest(key, valid_keys(config_dir, config_name))}"
+        if key in MOVED:
+            return moved(key)
+        return f"unknown key {key}{nearest(key, valid_keys(config_name, words))}"
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{found[1]} has no value: give it on the command line, {found[1]}=..."
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
-        options = [file.stem for file in (config_dir / group).glob("*.yaml")]
-        listed = ", ".join(sorted(options))
-        return f"no {group}={option}{nearest(option, options)}; there are {listed}"
+        options = group_options(group, config_name, words)
+        return f"no {group}={option}{nearest(option, options)}; there are {', '.join(options)}"
     return text
 
 
-def valid_keys(config_dir: Path, config_name: str) -> list[str]:
-    """Dotted keys of the configuration with the command line's choices of groups."""
-    groups = {folder.name for folder in config_dir.iterdir() if folder.is_dir()}
-    chosen = [word for word in sys.argv[1:] if word.split("=")[0] in groups and "," not in word]
+def moved(key: str) -> str:
+    """What to say of a key that has another name now."""
+    return f"{key} is now {MOVED[key]}"
+
+
+def search_path(words: list[str]) -> list[str]:
+    """The override that adds what `--config-dir` adds, for composing once more."""
+    for option, value in zip(words, [*words[1:], ""], strict=True):
+        name, _, given = option.partition("=")
+        if name in ("--config-dir", "-cd"):
+            return [f"hydra.searchpath=[file://{Path(given or value).resolve()}]"]
+    return [word for word in words if word.startswith("hydra.searchpath=")]
+
+
+@contextmanager
+def loader() -> Iterator[ConfigLoader]:
+    """Hydra's loader of the configuration that ships."""
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
-        cfg = compose(config_name, overrides=chosen)
+    with initialize_config_dir(str(CONFIG), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def group_options(group: str, config_name: str, words: list[str]) -> list[str]:
+    """The options of a group, those of `--config-dir` among them."""
+    with loader() as hydra:
+        found = hydra.get_group_options(
+            group, config_name=config_name, overrides=search_path(words)
+        )
+    return sorted(option for option in found if option != "base")
+
+
+def valid_keys(config_name: str, words: list[str]) -> list[str]:
+    """Dotted keys of the configuration with the command line's choices of groups."""
+    with loader() as hydra:
+        groups = hydra.list_groups("")
+        chosen = [word for word in words if word.split("=")[0] in groups and "," not in word]
+        cfg = compose(config_name, overrides=[*search_path(words), *chosen])
     return list(dotted_keys(cfg))
 
 
@@ -96,12 +167,20 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def check_keys(cfg: DictConfig, prefix: str = "") -> None:
-    """Refuse keys that the `_target_` they configure has no parameter for.
+def check_keys(cfg: DictConfig) -> None:
+    """Refuse keys that have another name now, that the `_target_` they configure has no parameter
+    for, and targets that do not exist.
 
     Raises:
-        UserError: names the key and the nearest parameter.
+        UserError: names the key and the nearest parameter, or the new name.
     """
+    for key in MOVED:
+        if OmegaConf.select(cfg, key) is not None:
+            raise UserError(moved(key))
+    _check_targets(cfg, "")
+
+
+def _check_targets(cfg: DictConfig, prefix: str) -> None:
     for key in map(str, cfg):
         if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key):
             continue
@@ -109,15 +188,16 @@ def check_keys(cfg: DictConfig, prefix: str = "") -> None:
         if not isinstance(value, DictConfig):
             continue
         if "_target_" in value:
-            check_arguments(value, f"{prefix}{key}")
-        check_keys(value, f"{prefix}{key}.")
+            _check_arguments(value, f"{prefix}{key}")
+        _check_targets(value, f"{prefix}{key}.")
 
 
-def check_arguments(node: DictConfig, name: str) -> None:
-    parameters = inspect.signature(get_object(node["_target_"])).parameters
+def _check_arguments(node: DictConfig, name: str) -> None:
+    parameters = inspect.signature(locate(node["_target_"], name)).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
+    known = {*parameters, *OWN_KEYS.get(name.rpartition(".")[0], ())}
     for key in map(str, node):
-        if not key.startswith("_") and key not in parameters:
-            valid = nearest(f"{name}.{key}", [f"{name}.{parameter}" for parameter in parameters])
+        if not key.startswith("_") and key not in known:
+            valid = nearest(f"{name}.{key}", [f"{name}.{parameter}" for parameter in known])
             raise UserError(f"unknown key {name}.{key} of {node['_target_']}{valid}")

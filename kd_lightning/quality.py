@@ -5,6 +5,8 @@ BT.601 limited-range luma with `crop_border = scale`; per image, then the mean o
 """
 
 import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,8 +52,39 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
     return -10 * error.log10()
 
 
-def scores(sr: Tensor, hr: Tensor, scale: int) -> dict[str, Tensor]:
-    """The protocol's test scores of each image: `ssim_rgb`, `psnr_y` (dB), `ssim_y`; (B,) each.
+class Metric(NamedTuple):
+    """A score of images, and how tables show it."""
+
+    function: Callable[[Tensor, Tensor, int], Tensor]  # (sr, hr, scale) -> (B,)
+    label: str
+    digits: int  # behind the point
+
+    def text(self, value: float) -> str:
+        """The value as a table's cell."""
+        return f"{value:.{self.digits}f}"
+
+
+def _on_luma(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """`function` of the lumas of two images, `scale` pixels of each border dropped."""
+
+    def score(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
+        return function(*(crop_border(luma(image), scale) for image in (sr, hr)))
+
+    return score
+
+
+# The protocol's scores. A run's own ones come from the configuration (metrics.extra).
+METRICS: Mapping[str, Metric] = {
+    "ssim_rgb": Metric(lambda sr, hr, scale: ssim(sr, hr), "RGB-SSIM", 4),
+    "psnr_y": Metric(_on_luma(psnr), "PSNR-Y (dB)", 2),
+    "ssim_y": Metric(_on_luma(ssim), "SSIM-Y", 4),
+}
+
+
+def scores(
+    sr: Tensor, hr: Tensor, scale: int, metrics: Mapping[str, Metric] = METRICS
+) -> dict[str, Tensor]:
+    """Each metric of each image: name -> (B,).
 
     Args:
         sr: (B,3,H,W), clamped here to [0, 1] and rounded to 8 bit.
@@ -59,8 +92,7 @@ def scores(sr: Tensor, hr: Tensor, scale: int) -> dict[str, Tensor]:
         scale: HR pixels per LR pixel, also the border dropped for the luma scores.
     """
     sr, hr = to_8bit(sr.float()), hr.float()
-    sr_y, hr_y = (crop_border(luma(image), scale) for image in (sr, hr))
-    return {"ssim_rgb": ssim(sr, hr), "psnr_y": psnr(sr_y, hr_y), "ssim_y": ssim(sr_y, hr_y)}
+    return {name: metric.function(sr, hr, scale) for name, metric in metrics.items()}
 
 
 def luma(rgb: Tensor) -> Tensor:

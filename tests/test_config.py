@@ -10,7 +10,7 @@ from tests.runs import ROOT
 
 
 def run_train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "train.py"), f"hydra.run.dir={folder}", *overrides]
+    command = [sys.executable, str(ROOT / "train.py"), *overrides, f"hydra.run.dir={folder}"]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120)
 
 
@@ -23,6 +23,10 @@ def run_train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]
         ("loss.alpha=1.5", "loss.alpha=1.5 is outside [0, 1]"),
         ("data=photos", "data.root"),
         ("scale=9", "scale=9"),
+        ("weights=pretrained", "weights is now teacher.weights=FILE, the teacher's, or init_from="),
+        ("+initial=x.ckpt", "initial is now init_from"),
+        ("loss.gradient_weight=1", "loss.gradient_weight is now loss=hybrid_gradient"),
+        ("student._target_=no.such.Net", "student: there is no no.such.Net"),
     ],
 )
 def test_a_wrong_setting_is_one_line(tmp_path: Path, override: str, expected: str) -> None:
@@ -32,6 +36,17 @@ def test_a_wrong_setting_is_one_line(tmp_path: Path, override: str, expected: st
     assert last.startswith("error: ")
     assert expected in last
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("words", [("--config-dir", "mine"), ("--config-dir=mine",)])
+def test_a_wrong_option_lists_those_of_a_users_folder_too(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "mine" / "student").mkdir(parents=True)
+    (tmp_path / "mine" / "student" / "narrow.yaml").write_text("_target_: torch.nn.Identity\n")
+    last = run_train(tmp_path, *words, "student=narow").stderr.strip().splitlines()[-1]
+    assert last.startswith("error: no student=narow; did you mean narrow?")
+    assert "student_tiny" in last
 
 
 def test_missing_data_is_one_line_with_the_remedy(tmp_path: Path) -> None:

@@ -60,10 +60,14 @@ def test_every_student_is_built_with_the_attributes_that_a_network_needs(student
     assert network.multiple_of > 0
 
 
+GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+OPTIONS = [(group, option) for group in GROUPS if group != "hydra" for option in options(group)]
+
+
 @pytest.mark.parametrize(
-    "group", ["student", "loss", "optimizer", "scheduler", "teacher", "callbacks", "logger", "data"]
+    ("group", "option"), [pair for pair in OPTIONS if pair[1] not in ("base", "__init__")]
 )
-def test_every_option_of_a_group_holds_only_valid_keys(group: str) -> None:
-    for option in options(group):
-        if option != "base":
-            check_keys(composed(Path("x"), f"{group}={option}"))
+def test_every_option_of_every_group_composes_and_holds_only_valid_keys(
+    group: str, option: str
+) -> None:
+    check_keys(composed(Path("x"), f"{group}={option}"))

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
-from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from kd_lightning.distill.module import DistillationModule
+from kd_lightning.distill.publish import log_image
 from kd_lightning.imageio import comparison as pictures
 
 
@@ -54,7 +54,8 @@ class WarmedEMA(WeightAveraging):
 
 
 class ComparisonImages(Callback):
-    """Writes lr | bicubic | student | teacher | hr with a zoomed detail to `folder` and W&B.
+    """Writes lr | bicubic | student | teacher | hr with a zoomed detail to `folder` and to
+    the loggers that take images.
 
     One picture of the first validation image after each validation, one of the first image of
     each test set.
@@ -96,6 +97,4 @@ class ComparisonImages(Callback):
         columns = pictures.triplet_columns(batch, module.restore(batch))
         picture = pictures.comparison(columns, batch["hr"][0], batch["bicubic"][0])
         pictures.save(picture, self.folder / f"{kind}_{name}.png")
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image(f"{kind}/comparison", [picture], caption=[name])
+        log_image(trainer.loggers, f"{kind}/comparison/{name}", picture, trainer.global_step)

@@ -5,12 +5,17 @@ import netrc
 import os
 import secrets
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import wandb
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from PIL import Image
+
+from kd_lightning.errors import UserError
 
 
 class RunCSVLogger(CSVLogger):
@@ -77,6 +82,38 @@ class RunWandbLogger(WandbLogger):
                 silent=True, console="off", mode="offline" if offline else "online"
             ),
         )
+
+    def log_file(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        """Keep the file as a W&B artifact of the type "model"."""
+        entry = wandb.Artifact(
+            f"student-{self.experiment.id}", type="model", metadata=dict(metadata)
+        )
+        entry.add_file(str(path))
+        self.experiment.log_artifact(entry)
+
+
+class RunTensorBoardLogger(TensorBoardLogger):
+    """TensorBoard's events in `<folder>/tensorboard`.
+
+    Args:
+        folder: the run folder.
+
+    Raises:
+        UserError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: str) -> None:
+        try:
+            super().__init__(save_dir=folder, name=None, version="tensorboard")
+        except ModuleNotFoundError as error:
+            raise UserError(
+                "logger=tensorboard needs the extra: pip install 'kd_lightning[tensorboard]'"
+            ) from error
+
+    def log_image(self, key: str, images: list[Image.Image], step: int | None = None) -> None:
+        """Show 8-bit RGB images."""
+        for image in images:
+            self.experiment.add_image(key, np.asarray(image), step, dataformats="HWC")
 
 
 def has_credentials() -> bool:

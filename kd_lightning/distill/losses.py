@@ -4,56 +4,56 @@ Orientation: `alpha` weighs L1, so alpha = 1 is pure L1 and alpha = 0 pure SSIM.
 use the opposite one.
 """
 
+from collections.abc import Mapping
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from kd_lightning.config import part
 from kd_lightning.errors import UserError
 from kd_lightning.quality import ssim
 
+WeightedTerms = Mapping[str, tuple[float, nn.Module]]
+
 
 class HybridLoss(nn.Module):
-    """`alpha * L1 + (1 - alpha) * (1 - SSIM) + gradient_weight * L1 of the gradients`, mean over
-    the batch.
+    """`alpha * L1 + (1 - alpha) * (1 - SSIM)`, mean over the batch.
 
     Zhao et al. 2017, "Loss Functions for Image Restoration with Neural Networks", with
-    single-scale SSIM. The gradients are Sobel's, in both directions.
+    single-scale SSIM.
 
     Args:
         alpha: share of L1, in [0, 1].
-        gradient_weight: 0 or more.
     """
 
-    def __init__(self, alpha: float = 0.85, gradient_weight: float = 0.0) -> None:
+    def __init__(self, alpha: float = 0.85) -> None:
         super().__init__()
         self.alpha = _share("loss.alpha", alpha)
-        if gradient_weight < 0:
-            raise UserError(f"loss.gradient_weight={gradient_weight} is below 0")
-        self.gradient_weight = gradient_weight
 
     def forward(self, sr: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Terms by name for (B,3,H,W) images in [0, 1], H and W at least 11: `l1`, `ssim`
-        (as 1 - SSIM; absent when alpha is 1), `gradient` (absent when gradient_weight is 0) and
-        their weighted sum `hybrid`, float32 scalars."""
-        error = sr.float() - target.float()
-        terms = {"l1": error.abs().mean()}
+        (as 1 - SSIM; absent when alpha is 1) and their weighted sum `hybrid`, float32 scalars."""
+        terms = {"l1": (sr.float() - target.float()).abs().mean()}
         hybrid = self.alpha * terms["l1"]
         if self.alpha < 1:
             terms["ssim"] = 1 - ssim(sr, target).mean()
             hybrid = hybrid + (1 - self.alpha) * terms["ssim"]
-        if self.gradient_weight > 0:
-            terms["gradient"] = gradient(error).abs().mean()
-            hybrid = hybrid + self.gradient_weight * terms["gradient"]
         return terms | {"hybrid": hybrid}
 
 
-def gradient(image: Tensor) -> Tensor:
-    """Normalised Sobel gradients (B,C,2,H,W) of (B,C,H,W): x, then y."""
-    from kornia.filters import spatial_gradient  # seconds to import, and rarely needed
+class GradientLoss(nn.Module):
+    """L1 between normalised Sobel gradients in both directions, mean over the batch."""
 
-    return spatial_gradient(image)
+    def forward(self, sr: Tensor, target: Tensor) -> Tensor:
+        """A float32 scalar for (B,3,H,W) images."""
+        from kornia.filters import spatial_gradient  # seconds to import, and rarely needed
+
+        return spatial_gradient(sr.float() - target.float()).abs().mean()
 
 
 class DistillationLoss(nn.Module):
-    """`(1 - w) * hybrid(sr, hr) + w * hybrid(sr, teacher)`.
+    """`(1 - w) * hybrid(sr, hr) + w * hybrid(sr, teacher)`, extra terms added to each hybrid.
 
     The teacher's output as a soft target beside the ground truth (Hinton et al. 2015,
     "Distilling the Knowledge in a Neural Network", carried over to images).
@@ -61,15 +61,24 @@ class DistillationLoss(nn.Module):
     Args:
         alpha: share of L1 in each hybrid term, in [0, 1].
         teacher_weight: w, in [0, 1]; 0 trains without a teacher, 1 on its output alone.
-        gradient_weight: of the L1 between gradients in each hybrid term, 0 or more.
+        extra_terms: name -> (weight of 0 or more, module of (sr, target) -> scalar).
     """
 
     def __init__(
-        self, alpha: float = 0.85, teacher_weight: float = 0.5, gradient_weight: float = 0.0
+        self,
+        alpha: float = 0.85,
+        teacher_weight: float = 0.5,
+        extra_terms: WeightedTerms | None = None,
     ) -> None:
         super().__init__()
-        self.hybrid = HybridLoss(alpha, gradient_weight)
+        self.hybrid = HybridLoss(alpha)
         self.teacher_weight = _share("loss.teacher_weight", teacher_weight)
+        self.extra_weights: dict[str, float] = {}
+        self.extra_terms = nn.ModuleDict()
+        for name, (weight, term) in (extra_terms or {}).items():
+            if weight < 0:
+                raise UserError(f"loss.extra_terms.{name}.weight={weight} is below 0")
+            self.extra_weights[name], self.extra_terms[name] = float(weight), term
 
     def forward(self, sr: Tensor, hr: Tensor, teacher: Tensor | None = None) -> dict[str, Tensor]:
         """All terms by name (`hr/l1`, `teacher/ssim`, ...) and their weighted sum `loss`.
@@ -90,9 +99,28 @@ class DistillationLoss(nn.Module):
                     "name a teacher (teacher=...) or set loss.teacher_weight=0"
                 )
             named = self.hybrid(sr, target)
-            loss = loss + weight * named["hybrid"]
+            total = named["hybrid"]
+            for extra, term in self.extra_terms.items():
+                named[extra] = term(sr, target)
+                total = total + self.extra_weights[extra] * named[extra]
+            loss = loss + weight * total
             terms |= {f"{name}/{term}": value for term, value in named.items()}
         return terms | {"loss": loss}
+
+
+def make_loss(cfg: DictConfig) -> nn.Module:
+    """The loss of a configuration, its `extra_terms` built: NAME: {weight, _target_}.
+
+    Raises:
+        UserError: a term without a weight or `_target_`, or a share outside [0, 1].
+    """
+    terms = {}
+    for name, node in (cfg.get("extra_terms") or {}).items():
+        if missing := {"weight", "_target_"} - set(node):
+            raise UserError(f"loss.extra_terms.{name} has no {' and no '.join(sorted(missing))}")
+        terms[str(name)] = node["weight"], part(node, "loss.extra_terms")
+    loss = instantiate({k: v for k, v in cfg.items() if k != "extra_terms"}, _partial_=True)
+    return loss(extra_terms=terms) if terms else loss()
 
 
 def _share(key: str, value: float) -> float:

@@ -1,21 +1,21 @@
 """The LightningModule: one student, one loss, the protocol's metrics. It never holds a teacher."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kd_lightning.distill.features import FeatureDistillation
-from kd_lightning.distill.losses import DistillationLoss
 from kd_lightning.distill.metrics import ImageScores
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
 from kd_lightning.models.tiling import tiled
+from kd_lightning.quality import METRICS, Metric
 
 Batch = dict[str, Any]
 Scores = dict[str, ImageScores]
@@ -31,7 +31,8 @@ class DistillationModule(LightningModule):
 
     Args:
         student: network with the attributes that kd_lightning.models.students describes.
-        loss: combines the student's output with `hr` and `teacher`.
+        loss: combines the student's output with `hr` and `teacher`, as
+            `kd_lightning.distill.losses.DistillationLoss` does.
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the learning-rate schedule from the optimizer; if it takes `total_steps`
             (OneCycleLR), it gets the length of the run in optimizer steps.
@@ -39,18 +40,20 @@ class DistillationModule(LightningModule):
         tile: side in pixels of the network's input of the tiles that whole images are cut into.
         config: the run's resolved configuration, kept in checkpoints and loggers.
         features: a term beside `loss`, made for `student`.
+        metrics: what whole images are scored by, name -> metric.
     """
 
     def __init__(
         self,
         student: Network,
-        loss: DistillationLoss,
+        loss: nn.Module,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
         interval: str = "epoch",
         tile: int = 512,
         config: dict[str, Any] | None = None,
         features: FeatureDistillation | None = None,
+        metrics: Mapping[str, Metric] = METRICS,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(config or {})
@@ -58,6 +61,7 @@ class DistillationModule(LightningModule):
         self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss
         self.features = features
+        self.metrics = metrics
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.interval = interval
@@ -123,7 +127,8 @@ class DistillationModule(LightningModule):
         self.baselines_logged = checkpoint["baselines_logged"]
 
     def new_scores(self, rows: Iterable[str] = ROWS) -> Scores:
-        return {row: ImageScores(self.student.scale).to(self.device) for row in rows}
+        scale, device = self.student.scale, self.device
+        return {row: ImageScores(scale, self.metrics).to(device) for row in rows}
 
     def update_scores(self, rows: Scores, batch: Batch) -> None:
         """Score the student's output and the baselines that `batch` holds."""
@@ -134,7 +139,7 @@ class DistillationModule(LightningModule):
                 scores.update(batch[row], batch["hr"])
 
     def log_scores(self, prefix: str, scores: ImageScores) -> None:
-        """Log `<prefix>/ssim` (RGB), `<prefix>/psnr_y` and `<prefix>/ssim_y`, if any image was
+        """Log `<prefix>/ssim` (RGB), `<prefix>/psnr_y` and so on for each metric, if any image was
         scored."""
         if scores.images > 0:
             for name, value in scores.compute().items():

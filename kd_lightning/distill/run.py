@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,30 @@ import wandb
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 from rich.table import Table
 
 from kd_lightning.config import check_keys
-from kd_lightning.distill.module import DistillationModule
+from kd_lightning.distill.losses import make_loss
+from kd_lightning.distill.metrics import make_metrics
+from kd_lightning.distill.module import ROWS, DistillationModule
+from kd_lightning.distill.publish import log_file
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
 from kd_lightning.models.artifact import check_saveable, save_artifact
 from kd_lightning.models.checkpoint import student_arguments
 from kd_lightning.models.init_from import load_init_from
 from kd_lightning.models.network import fuse_and_round
+from kd_lightning.quality import Metric
 
 # Lightning 2.6 says so itself, with torch 2.13, on every run.
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
 
-METRICS = {"ssim_rgb": "RGB-SSIM", "psnr_y": "PSNR-Y (dB)", "ssim_y": "SSIM-Y"}
 
-
-def train(cfg: DictConfig) -> dict[str, Any]:
-    """Run the composed configuration; returns the content of the run's `metrics.json`.
+def train(cfg: DictConfig) -> float | None:
+    """Run the composed configuration; returns the best value of what the checkpoints monitor, by
+    default `val/ssim`, or None where nothing is monitored.
 
     Everything is written under `cfg.run_folder`: `checkpoints/`, `metrics.csv`, `metrics.json`,
     `images/`, `student.safetensors`, `.hydra/` and the W&B files.
@@ -42,7 +45,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         UserError: a key, a file or a value of the configuration is wrong, or the loss diverged.
     """
     check_keys(cfg)
-    initial = init_weights(cfg)
     folder = Path(cfg.run_folder)
     step = checkpoint_step(cfg.ckpt_path)
     precision_for_device(cfg)
@@ -53,18 +55,19 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     data = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
     student = instantiate(cfg.student)
     check_saveable(student, student_arguments(config["student"]))
-    if initial is not None:
-        print(f"starting from {load_init_from(student, initial)}")
+    if cfg.init_from is not None:
+        print(f"starting from {load_init_from(student, cfg.init_from)}")
     make_features = instantiate(cfg.features)
     module = DistillationModule(
         student=student,
-        loss=instantiate(cfg.loss),
+        loss=make_loss(cfg.loss),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler.make),
         interval=cfg.scheduler.interval,
         tile=cfg.eval_tile,
         config=config,
         features=make_features and make_features(student=student),
+        metrics=make_metrics(cfg.metrics),
     )
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     try:
@@ -76,12 +79,11 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         load_best(trainer, module)
         module.student = fuse_and_round(module.student)  # what is scored is what is written
         trainer.test(module, datamodule=data, verbose=False)
-        results = module.test_results()
         if trainer.is_global_zero:
-            save_results(folder, config, module, trainer, results, minutes)
+            save_results(folder, config, module, trainer, module.test_results(), minutes)
     finally:
         wandb.finish()
-    return results
+    return objective(trainer)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -98,16 +100,6 @@ def checkpoint_step(ckpt_path: str | None) -> int | None:
     if not Path(ckpt_path).is_file():
         raise UserError(f"ckpt_path={ckpt_path}: no such file; name a checkpoints/last.ckpt")
     return int(torch.load(ckpt_path, map_location="cpu", weights_only=True)["global_step"])
-
-
-def init_weights(cfg: DictConfig) -> str | None:
-    """Where the student's first weights come from. `weights=pretrained` is another way to say
-    `initial=pretrained`; any other `weights` are the teacher's."""
-    if cfg.weights == "pretrained":
-        with open_dict(cfg):
-            cfg.weights, cfg.initial = None, "pretrained"
-    initial: str | None = cfg.initial
-    return initial
 
 
 def precision_for_device(cfg: DictConfig) -> None:
@@ -127,6 +119,15 @@ def make_loggers(cfg: DictConfig, resume_step: int | None) -> list[Any]:
         logger(resume_step=resume_step) if name == "csv" else logger
         for name, logger in loggers.items()
     ]
+
+
+def objective(trainer: Trainer) -> float | None:
+    """The best value of what the checkpoints monitor."""
+    for callback in trainer.checkpoint_callbacks:
+        score = getattr(callback, "best_model_score", None)
+        if getattr(callback, "monitor", None) and score is not None:
+            return float(score)
+    return None
 
 
 def load_best(trainer: Trainer, module: DistillationModule) -> None:
@@ -158,30 +159,22 @@ def save_results(
         "train_minutes": round(minutes, 2),
     }
     artifact = save_artifact(folder / "student.safetensors", module.student, arguments, metadata)
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            entry = wandb.Artifact(
-                f"student-{logger.experiment.id}", type="model", metadata=results
-            )
-            entry.add_file(str(artifact))
-            logger.experiment.log_artifact(entry)
-    console = Console()
-    console.print(results_table(results))
-    console.print(f"run folder  {folder}", f"pictures    {folder / 'images'}", sep="\n")
-    console.print(f"artifact    {artifact}")
+    log_file(trainer.loggers, artifact, results)
+    Console().print(results_table(results, module.metrics))
+    print(f"run folder  {folder}", f"images      {folder / 'images'}", sep="\n")
+    print(f"artifact    {artifact}")
     for offline in sorted((folder / "wandb").glob("offline-run-*")):
-        console.print(f"W&B         {offline} (offline; `wandb sync` uploads it)")
+        print(f"W&B         {offline} (offline; `wandb sync` uploads it)")
 
 
-def results_table(results: dict[str, Any]) -> Table:
+def results_table(results: dict[str, Any], metrics: Mapping[str, Metric]) -> Table:
     """The test table: one row for each set and method."""
-    table = Table("test set", "images", "method", *METRICS.values())
+    table = Table("test set", "images", "method", *(metric.label for metric in metrics.values()))
     for name, rows in results.items():
-        for method in ("bicubic", "student", "teacher"):
+        for method in ROWS:
             if method in rows:
-                values = [f"{rows[method][key]:.4f}" for key in METRICS]
-                values[1] = f"{rows[method]['psnr_y']:.2f}"
-                table.add_row(name, str(rows["n"]), method, *values)
+                cells = (metric.text(rows[method][key]) for key, metric in metrics.items())
+                table.add_row(name, str(rows["n"]), method, *cells)
     return table
 
 

@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from kd_lightning.distill.run import METRICS, write_json
+from kd_lightning.distill.metrics import make_metrics
+from kd_lightning.distill.run import write_json
 
 
 class SweepTable(Callback):
@@ -19,9 +20,11 @@ class SweepTable(Callback):
         folder = Path(config.hydra.sweep.dir)
         jobs = sorted(folder.glob("*/metrics.json"), key=lambda path: int(path.parent.name))
         rows = [row for path in jobs for row in job_rows(path)]
-        table = Table("job", "overrides", "test set", *METRICS.values())
+        metrics = make_metrics(config.metrics)
+        labels = (metric.label for metric in metrics.values())
+        table = Table("job", "overrides", "test set", *labels)
         for row in rows:
-            scores = (f"{row[key]:.4f}" for key in METRICS)
+            scores = (m.text(row[key]) if key in row else "" for key, m in metrics.items())
             table.add_row(row["job"], " ".join(row["overrides"]), row["set"], *scores)
         console = Console()
         console.print(table)

@@ -47,7 +47,7 @@ def shipped_for(student: nn.Module) -> Path:
             return path
         others.append(f"{name} is {type(network).__name__} with {metadata['arguments']}")
     raise UserError(
-        f"weights=pretrained: nothing that ships has the arguments of this "
+        f"init_from=pretrained: nothing that ships has the arguments of this "
         f"{type(student).__name__}; {', '.join(others)}"
     )
 

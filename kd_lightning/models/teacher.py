@@ -84,12 +84,14 @@ class NetworkTeacher:
         if self.weights is not None:
             path, remedy = Path(self.weights).expanduser(), "give the path of a weights file"
         elif self.bundled is not None:
-            path, remedy = SHIPPED_WEIGHTS / self.bundled, "give a file with weights=<path>"
+            path, remedy = SHIPPED_WEIGHTS / self.bundled, "give a file with teacher.weights=<path>"
         elif self.url is not None:
             path = home() / "teachers" / self.url.rpartition("/")[2]
             return self._fetched(self.url, path)
         else:
-            raise UserError(f"teacher={self.name} needs weights: give a file with weights=<path>")
+            raise UserError(
+                f"teacher={self.name} needs weights: give a file with teacher.weights=<path>"
+            )
         if not path.is_file():
             raise UserError(f"{path}: no such file, the weights of teacher={self.name}; {remedy}")
         return path

@@ -1,13 +1,16 @@
 """kd_lightning.distill.losses."""
 
+import re
+
 import numpy as np
 import pytest
 import pytorch_msssim
 import scipy.ndimage
 import torch
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from kd_lightning.distill.losses import DistillationLoss, HybridLoss
+from kd_lightning.distill.losses import DistillationLoss, GradientLoss, HybridLoss, make_loss
 from kd_lightning.errors import UserError
 
 
@@ -59,15 +62,49 @@ def test_gradient_term_equals_scipys_sobel(images: tuple[Tensor, ...]) -> None:
         for channel in error[0]
         for axis in (0, 1)
     ]
-    terms = HybridLoss(0.85, gradient_weight=0.5)(sr, hr)
-    assert terms["gradient"].item() == pytest.approx(np.abs(both).mean(), rel=1e-4)
-    without = HybridLoss(0.85)(sr, hr)["hybrid"]
-    torch.testing.assert_close(terms["hybrid"], without + 0.5 * terms["gradient"])
+    assert GradientLoss()(sr, hr).item() == pytest.approx(np.abs(both).mean(), rel=1e-4)
 
 
-def test_negative_gradient_weight_is_refused_by_key() -> None:
-    with pytest.raises(UserError, match=r"loss\.gradient_weight"):
-        DistillationLoss(gradient_weight=-0.1)
+def configured(**settings: object) -> DictConfig:
+    target = {"_target_": "kd_lightning.distill.losses.DistillationLoss"}
+    return OmegaConf.create({**target, "alpha": 0.85, "teacher_weight": 0.25, **settings})
+
+
+def test_extra_terms_are_added_to_each_hybrid_with_their_weight(
+    images: tuple[Tensor, ...],
+) -> None:
+    sr, hr, teacher = images
+    gradient = {"_target_": "kd_lightning.distill.losses.GradientLoss", "weight": 0.5}
+    mse = {"_target_": "torch.nn.MSELoss", "weight": 2, "reduction": "sum"}
+    loss = make_loss(configured(extra_terms={"gradient": gradient, "mse": mse}))
+    terms = loss(sr, hr, teacher)
+    expected = 0
+    for share, target in ((0.75, hr), (0.25, teacher)):
+        squares = (sr - target).square().sum()
+        extra = 0.5 * GradientLoss()(sr, target) + 2 * squares
+        expected = expected + share * (reference(sr, target, 0.85) + extra)
+    torch.testing.assert_close(terms["loss"], expected, atol=1e-5, rtol=1e-4)
+    assert {"hr/gradient", "teacher/gradient", "hr/mse", "teacher/mse"} <= set(terms)
+
+
+def test_loss_without_extra_terms_is_the_hybrid_alone(images: tuple[Tensor, ...]) -> None:
+    loss = make_loss(configured(extra_terms={}))
+    assert torch.equal(loss(*images)["loss"], DistillationLoss(0.85, 0.25)(*images)["loss"])
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ({"_target_": "torch.nn.MSELoss"}, "has no weight"),
+        ({"weight": 1.0}, "has no _target_"),
+        ({"_target_": "torch.nn.MSELoss", "weight": -0.1}, "weight=-0.1 is below 0"),
+        ({"_target_": "torch.nn.NoSuchLoss", "weight": 1.0}, "there is no torch.nn.NoSuchLoss"),
+    ],
+)
+def test_wrong_extra_term_is_refused_by_key(node: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)) as error:
+        make_loss(configured(extra_terms={"mine": node}))
+    assert "loss.extra_terms" in str(error.value)
 
 
 def test_loss_is_zero_when_identical(images: tuple[Tensor, ...]) -> None:

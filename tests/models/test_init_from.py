@@ -60,7 +60,7 @@ def test_weights_that_do_not_fit_are_refused_by_file() -> None:
         load_init_from(StudentFast(), str(CNN))
 
 
-@pytest.mark.parametrize("key", ["weights=pretrained", "initial=pretrained", f"initial={CNN}"])
+@pytest.mark.parametrize("key", ["init_from=pretrained", f"init_from={CNN}"])
 def test_run_starts_from_the_weights_that_it_is_told(
     tmp_path: Path, photos: Path, key: str
 ) -> None:

@@ -8,21 +8,20 @@ from pathlib import Path
 import hydra
 import pytest
 import torch
-from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from kd_lightning.compat import import_basicsr
 from kd_lightning.errors import UserError
-from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.checkpoint import load_swinir
 from kd_lightning.models.foreign import load_basicsr_swinir, load_spandrel
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.teacher import FolderTeacher, NetworkTeacher, self_ensemble
 from tests.models.swinir_variants import TINY, official, randomise
+from tests.runs import composed
 
 CONF = Path(__file__).parents[2] / "conf" / "teacher"
-CONFIGS = [path for path in sorted(CONF.glob("*.yaml")) if "_target_" in path.read_text()]
+CONFIGS = [path for path in sorted(CONF.glob("*.yaml")) if path.stem not in ("base", "none")]
 
 
 def need(package):
@@ -75,7 +74,7 @@ def test_missing_weights_name_the_remedy(tmp_path):
         teacher().key  # noqa: B018
     with pytest.raises(UserError, match=r"gone\.pth: no such file"):
         teacher(tmp_path / "gone.pth").network()
-    with pytest.raises(UserError, match="weights=<path>"):
+    with pytest.raises(UserError, match=r"teacher\.weights=<path>"):
         teacher(bundled="never_shipped.safetensors").network()
 
 
@@ -146,10 +145,14 @@ def test_folder_teacher_finds_the_sibling_folder(tmp_path):
         folder(tmp_path / "photos")
 
 
+def configuration(name, **settings):
+    overrides = [f"teacher={name}", *(f"teacher.{key}={value}" for key, value in settings.items())]
+    return composed(Path("x"), *overrides).teacher
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_teacher_config_is_a_teacher(path):
-    config = OmegaConf.merge({"scale": 2}, {"teacher": OmegaConf.load(path)})
-    made = hydra.utils.instantiate(config.teacher)
+    made = hydra.utils.instantiate(configuration(path.stem))
     assert isinstance(made, NetworkTeacher | FolderTeacher)
     if isinstance(made, NetworkTeacher):
         assert made.name == path.stem and made.weights is None and made.scale == 2
@@ -163,23 +166,17 @@ def test_hydra_hands_a_teacher_on_as_it_is(weights):
 
 @pytest.mark.parametrize("name", ["swinir_light", "swinir_m", "basicsr_swinir", "spandrel"])
 def test_own_file_takes_the_place_of_the_download(name, weights):
-    node = OmegaConf.load(CONF / f"{name}.yaml")
-    config = OmegaConf.create({"scale": 2, "weights": str(weights), "teacher": node})
-    assert hydra.utils.instantiate(config.teacher).file == weights
+    assert hydra.utils.instantiate(configuration(name, weights=weights)).file == weights
 
 
 def test_configured_variant_refuses_another(weights):
-    config = OmegaConf.load(CONF / "swinir_light.yaml")
-    config = OmegaConf.create({"scale": 2, "weights": str(weights), "teacher": config})
+    config = configuration("swinir_light", weights=weights)
     with pytest.raises(UserError, match="embed_dim=12, expected embed_dim=60"):
-        hydra.utils.instantiate(config.teacher).network()
+        hydra.utils.instantiate(config).network()
 
 
 def test_bundled_teacher_loads_where_it_is_shipped():
-    if not list(SHIPPED_WEIGHTS.glob("swinir_small.safetensors")):
-        pytest.skip("not bundled yet")
-    config = OmegaConf.load(CONF / "swinir_bundled.yaml")
-    made = hydra.utils.instantiate(OmegaConf.create({"scale": 2, "teacher": config}).teacher)
+    made = hydra.utils.instantiate(configuration("swinir_bundled"))
     assert made.network()(torch.rand(1, 3, 9, 10)).shape == (1, 3, 18, 20)
 
 

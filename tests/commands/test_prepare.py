@@ -1,29 +1,19 @@
-"""`prepare.py` and the data configurations."""
+"""kd-prepare and the data configurations."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
+from kd_lightning.commands.prepare import prepare
 from kd_lightning.config import check_keys
 from kd_lightning.errors import UserError
 from tests.data.small_data import picture
 
 ROOT = Path(__file__).parents[2]
 DATA_SETS = sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml"))
-
-
-@pytest.fixture(scope="module")
-def prepare_py() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare_py", ROOT / "prepare.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def configuration(*overrides: str) -> DictConfig:
@@ -38,9 +28,7 @@ def test_every_data_configuration_has_only_known_keys(name: str) -> None:
     assert "test" in cfg.data and "train" in cfg.data
 
 
-def test_prepare_then_check_then_repair(
-    prepare_py: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_prepare_then_check_then_repair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(4):
         path = tmp_path / "photos" / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
@@ -48,8 +36,8 @@ def test_prepare_then_check_then_repair(
     settings = ["data=folder", f"data.root={tmp_path / 'photos'}", "data.split=0.3"]
     settings.append(f"data.cache_dir={tmp_path / 'cache'}")
 
-    prepare_py.prepare(configuration(*settings))
-    prepare_py.prepare(configuration(*settings, "check=true"))
+    prepare(configuration(*settings))
+    prepare(configuration(*settings, "check=true"))
     assert "every stored file is as it was written" in capsys.readouterr().out
 
     damaged = sorted((tmp_path / "cache" / "store").rglob("*.npy"))[0]
@@ -57,8 +45,8 @@ def test_prepare_then_check_then_repair(
     data[-1] ^= 1
     damaged.write_bytes(data)
     with pytest.raises(UserError, match="run the same command without check=true"):
-        prepare_py.prepare(configuration(*settings, "check=true"))
+        prepare(configuration(*settings, "check=true"))
     assert str(damaged) in capsys.readouterr().out.replace("\n", "")
 
-    prepare_py.prepare(configuration(*settings))
-    prepare_py.prepare(configuration(*settings, "check=true"))
+    prepare(configuration(*settings))
+    prepare(configuration(*settings, "check=true"))

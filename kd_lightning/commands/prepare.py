@@ -1,0 +1,50 @@
+"""kd-prepare: download, verify, pair, run the teacher, and store what a run trains on."""
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from kd_lightning.config import CONFIG, check_keys, one_line_errors
+from kd_lightning.data.datamodule import TripletDataModule
+from kd_lightning.errors import UserError
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Prepare, or only check, what the composed configuration would train on.
+
+    Raises:
+        UserError: data that is missing or cannot be used; damaged files (with check=true).
+    """
+    check_keys(cfg)
+    data: TripletDataModule = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
+    if cfg.check:
+        check(data)
+        return
+    data.fetch()
+    data.prepare_data()
+    print(f"prepared: everything is in {data.cache / 'store'}")
+
+
+def check(data: TripletDataModule) -> None:
+    """Read every stored file. Raises UserError, after naming each, if any is damaged or missing."""
+    bad = data.check()
+    for path in bad:
+        print(path)
+    if bad:
+        raise UserError(
+            f"the {len(bad)} files above were damaged or missing and are dropped; run "
+            "the same command without check=true to make them again"
+        )
+    print("every stored file is as it was written")
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG), config_name="prepare")
+def run(cfg: DictConfig) -> None:
+    """One job of Hydra."""
+    prepare(cfg)
+
+
+def main() -> None:
+    """Exit status: 0 done, 2 refused."""
+    with one_line_errors("prepare"):
+        run()
