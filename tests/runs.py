@@ -19,7 +19,6 @@ TINY = [
     "trainer.log_every_n_steps=1",
     "trainer.check_val_every_n_epoch=1",
     "+trainer.enable_progress_bar=false",
-    "+trainer.enable_model_summary=false",
     "~callbacks.progress",
 ]
 

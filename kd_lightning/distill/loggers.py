@@ -82,6 +82,7 @@ class RunWandbLogger(WandbLogger):
                 silent=True, console="off", mode="offline" if offline else "online"
             ),
         )
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it, and has dropped it
 
     def log_file(self, path: Path, metadata: Mapping[str, Any]) -> None:
         """Keep the file as a W&B artifact of the type "model"."""

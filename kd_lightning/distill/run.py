@@ -13,6 +13,7 @@ import wandb
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +23,7 @@ from kd_lightning.distill.losses import make_loss
 from kd_lightning.distill.metrics import make_metrics
 from kd_lightning.distill.module import ROWS, DistillationModule
 from kd_lightning.distill.publish import log_file
+from kd_lightning.distill.summary import summary
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
 from kd_lightning.models.artifact import check_saveable, save_artifact
@@ -52,11 +54,13 @@ def train(cfg: DictConfig) -> float | None:
     torch.set_float32_matmul_precision("high")
     config = resolved(cfg)
 
-    data = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
+    teacher = instantiate(cfg.teacher)
+    data = instantiate(cfg.data, teacher=teacher)
     student = instantiate(cfg.student)
     check_saveable(student, student_arguments(config["student"]))
+    tell(summary(config, student, teacher))
     if cfg.init_from is not None:
-        print(f"starting from {load_init_from(student, cfg.init_from)}")
+        tell(f"starting from {load_init_from(student, cfg.init_from)}")
     make_features = instantiate(cfg.features)
     module = DistillationModule(
         student=student,
@@ -86,6 +90,12 @@ def train(cfg: DictConfig) -> float | None:
     return objective(trainer)
 
 
+@rank_zero_only
+def tell(text: str) -> None:
+    """Print on one of the processes."""
+    print(text, flush=True)
+
+
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain containers, interpolations and all."""
     content = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -108,7 +118,7 @@ def precision_for_device(cfg: DictConfig) -> None:
         torch.cuda.is_available() or torch.backends.mps.is_available()
     )
     if on_cpu and cfg.precision.lightning == "16-mixed":
-        print("precision=fp16 needs a GPU: running in fp32 on this CPU (precision=bf16 also works)")
+        tell("precision=fp16 needs a GPU: running in fp32 on this CPU (precision=bf16 also works)")
         with open_dict(cfg):
             cfg.precision.lightning = "32-true"
 
@@ -161,8 +171,7 @@ def save_results(
     artifact = save_artifact(folder / "student.safetensors", module.student, arguments, metadata)
     log_file(trainer.loggers, artifact, results)
     Console().print(results_table(results, module.metrics))
-    print(f"run folder  {folder}", f"images      {folder / 'images'}", sep="\n")
-    print(f"artifact    {artifact}")
+    print(f"images      {folder / 'images'}", f"artifact    {artifact}", sep="\n")
     for offline in sorted((folder / "wandb").glob("offline-run-*")):
         print(f"W&B         {offline} (offline; `wandb sync` uploads it)")
 
