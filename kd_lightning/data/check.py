@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kd_lightning.data.prepare import in_parallel, locked
-from kd_lightning.data.store import ArrayStore, Origin
+from kd_lightning.data.store import ArrayStore
 from kd_lightning.data.triplets import Triplets
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.strict import read_rgb
@@ -28,13 +28,14 @@ def check_triplets(
             found: list[str] = []
 
             def check(stem: str, store: ArrayStore = store, found: list[str] = found) -> None:
-                if store.damaged(stem) or _source_changed(triplets, store, stem):
-                    found.append(stem)
+                for name in triplets.names(store, stem):
+                    if store.damaged(name) or _source_changed(triplets, store, stem, name):
+                        found.append(name)
 
             in_parallel(f"{triplets.title}: check {store.folder.name}", stems, workers, check)
-            for stem in sorted(found):
-                bad.append(store.path(stem))
-                store.drop(stem)
+            for name in sorted(found):
+                bad.append(store.path(name))
+                store.drop(name)
             if found:
                 store.commit()
         if triplets.network:
@@ -57,15 +58,16 @@ def _check_outputs(
     bad: list[Path] = []
 
     def check(stem: str) -> None:
-        path = folder / f"{stem}.png"
-        if path.exists() and stem in store.entries:
-            try:
-                good = np.array_equal(read_rgb(path), store.stored(stem).read())
-            except UserError:
-                good = False
-            if not good:
-                path.unlink()
-                bad.append(path)
+        for name in triplets.output_names(stem):
+            path = folder / f"{name}.png"
+            if path.exists() and name in store.entries:
+                try:
+                    good = np.array_equal(read_rgb(path), store.stored(name).read())
+                except UserError:
+                    good = False
+                if not good:
+                    path.unlink()
+                    bad.append(path)
 
     in_parallel(f"{triplets.title}: check teacher PNGs", stems, workers, check)
     for path in bad:
@@ -76,8 +78,7 @@ def _check_outputs(
     return sorted(bad) + ([manifest] if manifest else [])
 
 
-def _source_changed(triplets: Triplets, store: ArrayStore, stem: str) -> bool:
-    if store is triplets.teacher and triplets.teacher_files is None:
-        lr_is_there = stem in triplets.lr.entries  # else it is made anew, most likely the same
-        return lr_is_there and triplets.lr_identity(stem) != store.entries[stem].source
-    return Origin.read(triplets.sources(store)[stem])[0] != store.entries[stem].source
+def _source_changed(triplets: Triplets, store: ArrayStore, stem: str, name: str) -> bool:
+    origin = triplets.origin(store, stem, name)
+    # Without the LR array of a teacher's output: it is made anew, most likely the same.
+    return origin is not None and origin != store.entries[name].source

@@ -27,7 +27,8 @@ from kd_lightning.data.datasets import (
     WholeImages,
     stored_images,
 )
-from kd_lightning.data.degradation import DEGRADATIONS
+from kd_lightning.data.degradations.bicubic import Bicubic
+from kd_lightning.data.degradations.official import Official
 from kd_lightning.data.device_cache import CropPlaces, DeviceCache
 from kd_lightning.data.pairing import split_stems
 from kd_lightning.data.prepare import prepare_triplets
@@ -65,8 +66,10 @@ class TripletDataModule(LightningDataModule):
         batch_size: training crops a step, per device.
         samples_per_epoch: training crops an epoch, over all devices.
         augment: flip and rotate training crops.
-        degradation: how LR images are made: "auto" (the official `<x>_LR_bicubic/X<scale>` beside
-            `<x>_HR` where it exists, else bicubic), "bicubic" (Pillow), "matlab" (imresize).
+        degradation: makes the LR images (`kd_lightning.data.degradations`); None: the official
+            files `<x>_LR_bicubic/X<scale>` beside `<x>_HR` where they exist, else bicubic. Of a
+            random one, training draws from all versions of an image; validation and test read
+            version 0.
         train_downscale: training images are first shrunk by this factor.
         size_mismatch: what to do with an LR or teacher file of another size than its HR image asks
             for: "error", "resize" (bicubic) or "pad" (repeat the edge, or cut, right and below).
@@ -96,7 +99,7 @@ class TripletDataModule(LightningDataModule):
         batch_size: int = 16,
         samples_per_epoch: int = 16000,
         augment: bool = True,
-        degradation: str = "auto",
+        degradation: Any = None,
         train_downscale: int = 1,
         size_mismatch: SizeMismatch = "error",
         subset: int | None = None,
@@ -109,7 +112,11 @@ class TripletDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         _one_of("scale", scale, (1, 2, 3, 4))
-        _one_of("data.degradation", degradation, DEGRADATIONS)
+        if isinstance(degradation, str):
+            raise UserError(
+                f"data.degradation={degradation}: degradations are a group of their own; give "
+                f"degradation={degradation}"
+            )
         _one_of("data.size_mismatch", size_mismatch, get_args(SizeMismatch))
         if split is not None and (val or not 0 < split < 1):
             raise UserError("data.split: a share between 0 and 1, with data.val=[]")
@@ -120,8 +127,9 @@ class TripletDataModule(LightningDataModule):
         self.source, self.teacher = source, teacher
         self.scale, self.batch_size, self.seed = scale, batch_size, seed
         self.samples_per_epoch, self.augment = samples_per_epoch, augment
+        degradation = degradation or Official(scale, otherwise=Bicubic(scale))
         self.recipe = Recipe(scale, degradation, 1, size_mismatch)
-        self.train_recipe = Recipe(scale, degradation, train_downscale, size_mismatch)
+        self.train_recipe = Recipe(scale, degradation, train_downscale, size_mismatch, True)
         self.geometry = CropGeometry(crop_size, scale)
         self.subset, self.split = subset, split
         self.num_workers = default_workers() if num_workers == "auto" else int(num_workers)

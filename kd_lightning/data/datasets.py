@@ -9,22 +9,23 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kd_lightning.data.crops import Batch, CropDraws, CropGeometry, Images, cut
 from kd_lightning.data.store import StoredArray
+from kd_lightning.data.strips import Strips
 from kd_lightning.data.triplets import Triplets
 
 log = logging.getLogger(__name__)
 
-OPEN_IMAGES = 4096  # kept memory-mapped per process; Linux allows 65,530 mappings
+OPEN_ARRAYS = 12288  # kept memory-mapped per process; Linux allows 65,530 mappings
 
 
-def open_images() -> int:
-    """How many images may stay open: each takes three of the file descriptors that the system
-    allows (often 1,024), half of which are left to others."""
+def open_arrays() -> int:
+    """How many arrays may stay open: each takes one of the file descriptors that the system allows
+    (often 1,024), half of which are left to others."""
     try:
         import resource
     except ImportError:  # Windows
-        return OPEN_IMAGES
+        return OPEN_ARRAYS
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return OPEN_IMAGES if allowed < 0 else max(1, min(OPEN_IMAGES, allowed // 6))
+    return OPEN_ARRAYS if allowed < 0 else max(3, min(OPEN_ARRAYS, allowed // 2))
 
 
 class StoredImage(NamedTuple):
@@ -35,22 +36,24 @@ class StoredImage(NamedTuple):
     hr: StoredArray
     teacher: StoredArray | None
 
-    def open(self) -> Images:
-        teacher = self.teacher.open() if self.teacher else None
-        return Images(self.lr.open(), self.hr.open(), teacher)
+    def open(self, array: Callable[[StoredArray], Strips] = StoredArray.open) -> Images:
+        """The arrays, each as `array` opens it."""
+        teacher = array(self.teacher) if self.teacher else None
+        return Images(array(self.lr), array(self.hr), teacher)
 
 
 def stored_images(triplets: Triplets, stems: Sequence[str]) -> list[StoredImage]:
-    """The prepared images of `stems`."""
-    return [
-        StoredImage(
-            stem,
-            triplets.lr.stored(stem),
-            triplets.hr.stored(stem),
-            triplets.teacher.stored(stem) if triplets.teacher else None,
-        )
-        for stem in stems
-    ]
+    """The prepared images of `stems`, each version of an LR image as one of its own."""
+    images = []
+    for stem in stems:
+        names, outputs = triplets.lr.names(stem), triplets.output_names(stem)
+        for number, name in enumerate(names):
+            teacher = None
+            if triplets.teacher is not None:  # one output for all versions, or one for each
+                teacher = triplets.teacher.stored(outputs[number % len(outputs)])
+            lr, hr = triplets.lr.store.stored(name), triplets.hr.stored(stem)
+            images.append(StoredImage(stem, lr, hr, teacher))
+    return images
 
 
 class StoredImages:
@@ -58,16 +61,20 @@ class StoredImages:
 
     def __init__(self, items: Sequence[StoredImage]) -> None:
         self._items = items
-        self._limit = open_images()
-        self._open: dict[int, Images] = {}
+        self._limit = open_arrays()
+        self._open: dict[str, Strips] = {}
 
     def __call__(self, number: int) -> Images:
-        images = self._open.get(number)
-        if images is None:
+        return self._items[number].open(self._array)
+
+    def _array(self, stored: StoredArray) -> Strips:
+        """Versions of one image share its HR array."""
+        array = self._open.get(stored.path)
+        if array is None:
             if len(self._open) >= self._limit:
                 self._open.clear()
-            images = self._open[number] = self._items[number].open()
-        return images
+            array = self._open[stored.path] = stored.open()
+        return array
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}  # a pickled map would be the pixels

@@ -4,6 +4,7 @@ For a GPU that a tiny student would otherwise leave idle. DIV2K's HR, LR x2 and 
 about 15.5 GB as uint8.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -46,11 +47,15 @@ class DeviceCache:
         if len(teachers) == len(items):
             arrays["teacher"] = teachers
         self._geometry = geometry
-        _require_memory(arrays, device)
-        self._pixels = {name: _pixels(stored, device) for name, stored in arrays.items()}
+        # Versions of one image share its HR array.
+        unique = {name: list(dict.fromkeys(stored)) for name, stored in arrays.items()}
+        _require_memory(unique, device)
+        self._pixels = {name: _pixels(stored, device) for name, stored in unique.items()}
         self._sizes = torch.tensor([item.lr.shape[:2] for item in items], device=device)
-        areas = self._sizes.prod(1)
-        self._starts = areas.cumsum(0) - areas  # of each LR image, in pixels
+        self._starts = {
+            name: torch.tensor(_starts(stored, unique[name]), device=device)
+            for name, stored in arrays.items()
+        }
 
     def cut(self, places: Batch) -> Crops:
         """What `crops.cut` packs for the same draws, on the device."""
@@ -73,10 +78,17 @@ class DeviceCache:
         span = torch.arange(side, device=corners.device)
         rows = corners[:, 0, None] * scale + span
         columns = corners[:, 1, None] * scale + span
-        starts = self._starts[image] * scale**2
+        starts = self._starts[name][image]
         widths = self._sizes[image, 1] * scale
         index = starts[:, None, None] + rows[:, :, None] * widths[:, None, None]
         return self._pixels[name][index + columns[:, None, :]]
+
+
+def _starts(stored: Sequence[StoredArray], unique: Sequence[StoredArray]) -> list[int]:
+    """Where each of `stored` begins in the pixels of `unique`, which lie one after the other."""
+    sizes = [array.shape[0] * array.shape[1] for array in unique]
+    start = dict(zip(unique, itertools.accumulate(sizes, initial=0), strict=False))
+    return [start[array] for array in stored]
 
 
 def _pixels(stored: Sequence[StoredArray], device: torch.device) -> Tensor:

@@ -7,7 +7,7 @@ PNGs.
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kd_lightning.data.degradation import crop_to_multiple, degrade, multiple, resize
+from kd_lightning.data.degradations.resizing import crop_to_multiple, multiple, resize
 from kd_lightning.data.disk import gigabytes, require_space
 from kd_lightning.data.store import Origin
 from kd_lightning.data.triplets import Recipe, Triplets
@@ -60,7 +60,7 @@ def prepare_triplets(triplets: Triplets, stems: Sequence[str], cache: Path, work
                 f"{triplets.title}: teacher",
                 missing,
                 workers,
-                lambda stem: _store_output(triplets, stem, outputs[stem]),
+                lambda stem: _store_outputs(triplets, stem, outputs),
             )
         for store in triplets.stores:
             if not store.committed:
@@ -85,7 +85,8 @@ def locked(folder: Path) -> Iterator[None]:
 def _teacher_pass(triplets: Triplets, stems: Sequence[str], cache: Path) -> dict[str, Path]:
     from kd_lightning.data.teacher_pass import teacher_outputs  # loads torch: only where it runs
 
-    lr_images = {stem: triplets.lr.stored(stem) for stem in stems}
+    names = [name for stem in stems for name in triplets.output_names(stem)]
+    lr_images = {name: triplets.teacher_lr.store.stored(name) for name in names}
     folder = triplets.teacher_cache(cache)
     # The processes of a torchrun share the pass, so none may keep the others out.
     with nullcontext() if "TORCHELASTIC_RUN_ID" in os.environ else locked(folder):
@@ -95,7 +96,9 @@ def _teacher_pass(triplets: Triplets, stems: Sequence[str], cache: Path) -> dict
 def _require_space(triplets: Triplets, stems: Sequence[str], cache: Path) -> None:
     recipe = triplets.recipe
     # Arrays per HR array: itself, LR, teacher, and the teacher's PNG at about half an array.
-    share = 1 + 1 / recipe.scale**2 + bool(triplets.teacher) + bool(triplets.network) / 2
+    lr = sum(images.versions or 1 for images in triplets.lr_images)
+    outputs = len(triplets.output_names("")) if triplets.teacher else 0
+    share = 1 + lr / recipe.scale**2 + outputs * (1.5 if triplets.network else 1)
     pixels = sum(pixel_count(triplets.files[stem]) for stem in stems)
     need = int(3 * pixels / recipe.downscale**2 * share)
     log.info("%s: %d images, %s under %s", triplets.title, len(stems), gigabytes(need), cache)
@@ -107,18 +110,27 @@ def _store_pair(triplets: Triplets, stem: str) -> None:
     source, data = Origin.read(path)
     hr = crop_to_multiple(decode_rgb(data, path), multiple(recipe.scale) * recipe.downscale)
     hr = resize(hr, hr.shape[0] // recipe.downscale, hr.shape[1] // recipe.downscale)
-    if triplets.lr_files is None:
-        lr, lr_source = degrade(hr, recipe.scale, recipe.degradation), source
-    else:
-        lr_path = triplets.lr_files[stem]
-        lr_source, data = Origin.read(lr_path)
-        height, width = hr.shape[0] // recipe.scale, hr.shape[1] // recipe.scale
-        lr = _fit(decode_rgb(data, lr_path), height, width, lr_path, recipe)
-    triplets.hr.put(stem, hr, source)
-    triplets.lr.put(stem, lr, lr_source)
+    if not triplets.hr.has(stem, path):
+        triplets.hr.put(stem, hr, source)
+    for images in triplets.lr_images:
+        for version in images.missing(stem, path):
+            name = images.names(stem)[version]
+            if images.files is None:
+                images.store.put(name, images.make(hr, stem, version), source)
+                continue
+            lr_path = images.files[stem]
+            lr_source, data = Origin.read(lr_path)
+            height, width = hr.shape[0] // recipe.scale, hr.shape[1] // recipe.scale
+            lr = _fit(decode_rgb(data, lr_path), height, width, lr_path, recipe)
+            images.store.put(name, lr, lr_source)
 
 
-def _store_output(triplets: Triplets, stem: str, path: Path) -> None:
+def _store_outputs(triplets: Triplets, stem: str, files: Mapping[str, Path]) -> None:
+    for name in triplets.output_names(stem):
+        _store_output(triplets, stem, name, files[name])
+
+
+def _store_output(triplets: Triplets, stem: str, name: str, path: Path) -> None:
     assert triplets.teacher is not None
     recipe = triplets.recipe
     source, data = Origin.read(path)
@@ -131,12 +143,12 @@ def _store_output(triplets: Triplets, stem: str, path: Path) -> None:
         raise UserError(f"{path}: was damaged and is deleted; run again to compute it") from None
     height, width, _ = triplets.hr.entries[stem].shape
     if triplets.network is not None:  # it saw the stored LR image, downscaled already
-        source = triplets.lr_identity(stem)
+        source = triplets.lr_identity(name)
     else:
         factor = recipe.downscale
         output = _fit(output, height * factor, width * factor, path, recipe)
         output = resize(output, height, width)
-    triplets.teacher.put(stem, _fit(output, height, width, path, recipe), source)
+    triplets.teacher.put(name, _fit(output, height, width, path, recipe), source)
 
 
 def _fit(image: Pixels, height: int, width: int, path: Path, recipe: Recipe) -> Pixels:

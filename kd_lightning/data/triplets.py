@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from kd_lightning.data.degradations.bicubic import Bicubic
+from kd_lightning.data.lr_images import LrImages
 from kd_lightning.data.pairing import list_images, pair
 from kd_lightning.data.store import FORMAT, ArrayStore, Origin, folder_id
 from kd_lightning.errors import UserError
-from kd_lightning.files import sibling
 
 log = logging.getLogger(__name__)
 
@@ -18,12 +19,16 @@ SizeMismatch = Literal["error", "resize", "pad"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How arrays are made from files; each field is described at `TripletDataModule`."""
+    """How arrays are made from files; see `TripletDataModule`.
 
-    scale: int = 2
-    degradation: str = "auto"
+    `all_versions` is for training images; of others one version of a random degradation serves.
+    """
+
+    scale: int
+    degradation: Any
     downscale: int = 1
     size_mismatch: SizeMismatch = "error"
+    all_versions: bool = False
 
 
 @dataclass
@@ -34,10 +39,10 @@ class Triplets:
     recipe: Recipe
     network: Any  # the teacher that must run, or None
     hr: ArrayStore
-    lr: ArrayStore
+    lr: LrImages
+    teacher_lr: LrImages  # what the teacher reads: `lr` itself, or clean images beside it
     teacher: ArrayStore | None
     files: dict[str, Path]  # HR file by stem
-    lr_files: dict[str, Path] | None  # official LR files; None: made from the HR image
     teacher_files: dict[str, Path] | None  # a folder's; None: no teacher, or a network
 
     @property
@@ -45,18 +50,33 @@ class Triplets:
         return f"{self.folder.parent.name}/{self.folder.name}"
 
     @property
+    def lr_images(self) -> list[LrImages]:
+        """What is made of the HR images: a teacher's input only where it must run."""
+        apart = self.network is not None and self.teacher_lr is not self.lr
+        return [self.lr, self.teacher_lr] if apart else [self.lr]
+
+    @property
     def stores(self) -> list[ArrayStore]:
-        return [self.hr, self.lr, *([self.teacher] if self.teacher else [])]
+        lr = [images.store for images in self.lr_images]
+        return [self.hr, *lr, *([self.teacher] if self.teacher else [])]
+
+    def names(self, store: ArrayStore, stem: str) -> list[str]:
+        """Of the arrays of the image `stem` in one of the `stores`."""
+        if store is self.teacher:
+            return self.output_names(stem)
+        for images in self.lr_images:
+            if store is images.store:
+                return images.names(stem)
+        return [stem]
+
+    def output_names(self, stem: str) -> list[str]:
+        """Of the teacher's arrays: one, or one for each version that it has read."""
+        return [stem] if self.teacher_files is not None else self.teacher_lr.names(stem)
 
     def has_pair(self, stem: str) -> bool:
         """Whether HR and LR of `stem` are stored and up to date."""
-        lr_file = (self.lr_files or self.files)[stem]
-        return self.hr.has(stem, self.files[stem]) and self.lr.has(stem, lr_file)
-
-    def sources(self, store: ArrayStore) -> dict[str, Path]:
-        """The files that the arrays of `store` are made from."""
-        files = {id(self.lr): self.lr_files, id(self.teacher): self.teacher_files}
-        return files.get(id(store)) or self.files
+        file = self.files[stem]
+        return self.hr.has(stem, file) and not any(i.missing(stem, file) for i in self.lr_images)
 
     def has_output(self, stem: str) -> bool:
         """Whether the teacher output of `stem` is stored and up to date, or none is asked for."""
@@ -64,18 +84,33 @@ class Triplets:
             return True
         if self.teacher_files is not None:
             return self.teacher.has(stem, self.teacher_files[stem])
-        return stem in self.lr.entries and self.teacher.has(stem, self.lr_identity(stem))
+        return all(
+            name in self.teacher_lr.store.entries and self.teacher.has(name, self.lr_identity(name))
+            for name in self.output_names(stem)
+        )
 
     def missing(self, stems: Sequence[str]) -> list[str]:
         return [stem for stem in stems if not (self.has_pair(stem) and self.has_output(stem))]
 
+    def origin(self, store: ArrayStore, stem: str, name: str) -> Origin | None:
+        """What the array `name` of the image `stem` in one of the `stores` has to be made from, as
+        it is now; None where that is not there itself."""
+        if store is not self.teacher:
+            images = [images for images in self.lr_images if store is images.store]
+            file = images[0].source(stem, self.files[stem]) if images else self.files[stem]
+        elif self.teacher_files is not None:
+            file = self.teacher_files[stem]
+        else:
+            return self.lr_identity(name) if name in self.teacher_lr.store.entries else None
+        return Origin.read(file)[0]
+
     def teacher_cache(self, cache: Path) -> Path:
         """Where the PNGs of a teacher that runs are kept, in a folder for each teacher key."""
-        return cache / "teacher" / folder_id(self.folder) / self.lr.folder.name
+        return cache / "teacher" / folder_id(self.folder) / self.teacher_lr.store.folder.name
 
-    def lr_identity(self, stem: str) -> Origin:
+    def lr_identity(self, name: str) -> Origin:
         """The source of a teacher output that is computed here: the LR array."""
-        return Origin(f"{stem}.npy", 0, 0, self.lr.entries[stem].sha256)
+        return Origin(f"{name}.npy", 0, 0, self.teacher_lr.store.entries[name].sha256)
 
 
 def open_triplets(
@@ -88,46 +123,66 @@ def open_triplets(
             where they are required.
     """
     files = list_images(folder)
-    lr_files = _official_lr(folder, files, recipe)
-    outputs = _folder_outputs(teacher, folder, files, recipe.scale, teacher_required)
-    settings: dict[str, Any] = {"scale": recipe.scale, "downscale": recipe.downscale}
-    lr_settings = {
-        **settings,
-        "lr": "files" if lr_files else recipe.degradation.replace("auto", "bicubic"),
-        "size_mismatch": recipe.size_mismatch,
-    }
-    size = f"x{recipe.scale}" + (f"-down{recipe.downscale}" if recipe.downscale > 1 else "")
-    fit = f"-{recipe.size_mismatch}" if recipe.size_mismatch != "error" else ""
-    lr_name = f"{size}-{lr_settings['lr']}{fit}"
     home = cache / "store" / f"v{FORMAT}" / folder_id(folder)
+    lr = _open_lr(home, recipe, _lr_files(folder, files, recipe))
+    clean = getattr(recipe.degradation, "clean", False)
+    if clean or getattr(teacher, "input", "clean") == "degraded":
+        teacher_lr = lr
+    else:
+        teacher_lr = _open_lr(home, replace(recipe, degradation=Bicubic(recipe.scale)), None)
+    outputs = _folder_outputs(teacher, folder, files, recipe.scale, teacher_required)
     has_folder = hasattr(teacher, "folder")
     store = None
     if outputs is not None or (teacher is not None and not has_folder):
         key = "folder" if has_folder else teacher.key
-        teacher_settings = {"kind": "teacher", **lr_settings, "teacher": key}
-        store = ArrayStore(home / f"teacher-{lr_name}-{key}", teacher_settings)
+        settings = {**teacher_lr.store.settings, "kind": "teacher", "teacher": key}
+        name = teacher_lr.store.folder.name.removeprefix("lr-")
+        store = ArrayStore(home / f"teacher-{name}-{key}", settings)
+    size = {"scale": recipe.scale, "downscale": recipe.downscale}
     return Triplets(
         folder=folder,
         recipe=recipe,
         network=None if has_folder else teacher,
-        hr=ArrayStore(home / f"hr-{size}", {"kind": "hr", **settings}),
-        lr=ArrayStore(home / f"lr-{lr_name}", {"kind": "lr", **lr_settings}),
+        hr=ArrayStore(home / f"hr-{_size_name(recipe)}", {"kind": "hr", **size}),
+        lr=lr,
+        teacher_lr=teacher_lr,
         teacher=store,
         files=files,
-        lr_files=lr_files,
         teacher_files=outputs,
     )
 
 
-def _official_lr(folder: Path, hr: dict[str, Path], recipe: Recipe) -> dict[str, Path] | None:
-    official = sibling(folder, "_LR_bicubic")
-    if recipe.degradation != "auto" or recipe.downscale > 1 or official is None:
+def _open_lr(home: Path, recipe: Recipe, files: dict[str, Path] | None) -> LrImages:
+    degradation, versions = recipe.degradation, None
+    key = "files" if files else str(degradation.key)
+    if files is None and hasattr(degradation, "versions"):
+        versions = int(degradation.versions) if recipe.all_versions else 1
+        key += f"-seed{getattr(degradation, 'seed', 0)}"
+    settings = {
+        "kind": "lr",
+        "scale": recipe.scale,
+        "downscale": recipe.downscale,
+        "lr": key,
+        "size_mismatch": recipe.size_mismatch,
+    }
+    fit = f"-{recipe.size_mismatch}" if recipe.size_mismatch != "error" else ""
+    store = ArrayStore(home / f"lr-{_size_name(recipe)}-{key}{fit}", settings)
+    return LrImages(store, degradation, files, versions)
+
+
+def _size_name(recipe: Recipe) -> str:
+    return f"x{recipe.scale}" + (f"-down{recipe.downscale}" if recipe.downscale > 1 else "")
+
+
+def _lr_files(folder: Path, hr: dict[str, Path], recipe: Recipe) -> dict[str, Path] | None:
+    """The LR files that the degradation knows of; shrunk HR images have none."""
+    if recipe.downscale > 1 or not hasattr(recipe.degradation, "files"):
         return None
-    official /= f"X{recipe.scale}"
-    if not official.is_dir():
+    lr_folder = recipe.degradation.files(folder)
+    if lr_folder is None:
         return None
-    log.info("LR images: the official files in %s", official)
-    return pair(hr, official, recipe.scale, "LR image")
+    log.info("LR images: the files in %s", lr_folder)
+    return pair(hr, lr_folder, recipe.scale, "LR image")
 
 
 def _folder_outputs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from kd_lightning.download import download, home
 from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS, file_hash, sibling
+from kd_lightning.models.artifact import load_artifact
+from kd_lightning.models.interpolate import super_resolve
+from kd_lightning.models.network import Network
 from kd_lightning.models.tiling import tiled
 
 
@@ -27,6 +31,8 @@ class NetworkTeacher:
     -> (B, 3, h*scale, w*scale)), or raises UserError.
     ``self_ensemble``: average over the 8 flips and rotations of the image (Lim et al. 2017, EDSR+).
     ``precision``: "bf16" runs the network under autocast.
+    ``input``: "clean": the network sees the bicubic LR images, whatever a student must undo;
+    "degraded": it sees those that the student gets, and has an output for each version of them.
     ``tile``: LR pixels; larger images go in tiles, each with ``halo`` pixels of context to each
     side, cross-faded over ``blend`` pixels.
     """
@@ -44,12 +50,15 @@ class NetworkTeacher:
         sha256: str | None = None,
         self_ensemble: bool = False,
         precision: Literal["fp32", "bf16"] = "fp32",
+        input: Literal["clean", "degraded"] = "clean",
         tile: int = 256,
         halo: int = 24,
         blend: int = 8,
     ) -> None:
         if precision not in ("fp32", "bf16"):
             raise UserError(f"teacher.precision={precision}: must be fp32 or bf16")
+        if input not in ("clean", "degraded"):
+            raise UserError(f"teacher.input={input}: must be clean or degraded")
         if min(halo, blend) < 0 or tile < max(1, 2 * blend):
             raise UserError(
                 f"teacher.tile={tile}, teacher.halo={halo}, teacher.blend={blend}: "
@@ -59,6 +68,7 @@ class NetworkTeacher:
         self.weights, self.bundled = weights, bundled
         self.url, self.size, self.sha256 = url, size, sha256
         self.self_ensemble, self.precision = self_ensemble, precision
+        self.input = input
         self.tile, self.halo, self.blend = tile, halo, blend
 
     @property
@@ -142,6 +152,31 @@ class NetworkTeacher:
             scale=self.scale,
             multiple=int(getattr(network, "multiple_of", 1)),
         )
+
+
+class FromLr(nn.Module):
+    """``network``, whatever its input, as a network that takes the LR image."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        step = network.multiple_of
+        self.multiple_of = step if network.takes_lr else step // math.gcd(step, network.scale)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return super_resolve(self.network, lr)
+
+
+def load_trained(path: Path, scale: int) -> FromLr:
+    """The network of an artifact of ours (a run's student.safetensors), as a teacher.
+
+    Raises:
+        UserError: the file is not such an artifact, or its network's scale is another one.
+    """
+    network, _ = load_artifact(path)
+    if network.scale != scale:
+        raise UserError(f"{path}: a network of scale {network.scale}, but scale={scale}")
+    return FromLr(network)
 
 
 class FolderTeacher:

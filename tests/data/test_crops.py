@@ -19,7 +19,7 @@ from kd_lightning.data.crops import (
     unpack,
 )
 from kd_lightning.data.datasets import EpochBatches
-from kd_lightning.data.degradation import degrade
+from kd_lightning.data.degradations.bicubic import Bicubic
 from kd_lightning.data.strips import Strips
 from kd_lightning.models.interpolate import upscale
 from tests.data.small_data import picture
@@ -39,7 +39,8 @@ OPS = {  # the eight symmetries, in numpy's words
 def images(height: int, width: int, scale: int) -> Images:
     hr = picture(height * scale, width * scale, 1)
     teacher = picture(height * scale, width * scale, 2)
-    return Images(Strips.of(degrade(hr, scale)), Strips.of(hr), Strips.of(teacher))
+    lr = Bicubic(scale)(hr, np.random.default_rng(0))
+    return Images(Strips.of(lr), Strips.of(hr), Strips.of(teacher))
 
 
 def crop_of(image: Images, draw: Crop, geometry: CropGeometry) -> dict[str, torch.Tensor]:

@@ -58,7 +58,7 @@ def test_images_stay_open_no_further_than_the_file_descriptors_allow(
     expected = batches(make_data())
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (12, 12))
-    assert datasets.open_images() == 2
+    assert datasets.open_arrays() == 6
     data = make_data()
     loader = data.train_dataloader()
     before = len(os.listdir("/dev/fd"))

@@ -17,6 +17,8 @@ from PIL import Image
 
 from kd_lightning.data import disk, teacher_pass
 from kd_lightning.data.datamodule import TripletDataModule
+from kd_lightning.data.degradations.bicubic import Bicubic
+from kd_lightning.data.degradations.matlab import Matlab
 from kd_lightning.data.prepare import prepare_triplets
 from kd_lightning.data.store import MANIFEST, ArrayStore, StoredArray
 from kd_lightning.data.triplets import Recipe, open_triplets
@@ -96,7 +98,7 @@ def official(data_root: Path, factor: int = 2) -> Path:
 
 
 def lr_of(data: TripletDataModule, stem: str) -> np.ndarray:
-    return data._train[0].triplets.lr.stored(stem).read()
+    return data._train[0].triplets.lr.store.stored(stem).read()
 
 
 def test_official_lr_files_are_used_where_they_lie_beside_hr(
@@ -113,7 +115,7 @@ def test_official_lr_files_are_left_alone_where_bicubic_is_asked_for(
     official(data_root)
     hr = Image.open(data_root / "train_HR" / "0001.png")
     expected = hr.resize((hr.width // 2, hr.height // 2), Image.Resampling.BICUBIC)
-    lr = lr_of(make_data(degradation="bicubic"), "0001")
+    lr = lr_of(make_data(degradation=Bicubic(2)), "0001")
     np.testing.assert_array_equal(lr, np.array(expected))
 
 
@@ -197,10 +199,10 @@ def test_a_changed_image_is_stored_anew_and_the_others_are_not(
 def test_changed_settings_never_mix_with_an_old_store(make_data: Make) -> None:
     folders = set()
     for change in (
-        {}, {"scale": 3}, {"train_downscale": 2, "crop_size": 16}, {"degradation": "matlab"},
+        {}, {"scale": 3}, {"train_downscale": 2, "crop_size": 16}, {"degradation": Matlab(2)},
         {"size_mismatch": "pad"},
     ):  # fmt: skip
-        folders.add(make_data(**change)._train[0].triplets.lr.folder)
+        folders.add(make_data(**change)._train[0].triplets.lr.store.folder)
     assert len(folders) == 5
 
 
@@ -271,6 +273,7 @@ KILLED_RUN = """
 import sys
 from pathlib import Path
 from kd_lightning.data.prepare import prepare_triplets
+from kd_lightning.data.degradations.bicubic import Bicubic
 from kd_lightning.data.triplets import Recipe, open_triplets
 
 class Folder:
@@ -278,7 +281,7 @@ class Folder:
         return hr.with_name("train_teacher")
 
 hr, cache = Path(sys.argv[1]), Path(sys.argv[2])
-triplets = open_triplets(hr, Recipe(), Folder(), cache, teacher_required=True)
+triplets = open_triplets(hr, Recipe(2, Bicubic(2)), Folder(), cache, teacher_required=True)
 print("started", flush=True)
 prepare_triplets(triplets, list(triplets.files), cache, 2)
 """
@@ -319,7 +322,9 @@ def test_a_killed_run_is_not_done_again_from_the_start(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
 
     def opened() -> object:
-        return open_triplets(tmp_path / "HR", Recipe(), None, cache, teacher_required=False)
+        return open_triplets(
+            tmp_path / "HR", Recipe(2, Bicubic(2)), None, cache, teacher_required=False
+        )
 
     triplets = opened()
     prepare_triplets(triplets, ["0", "1", "2"], cache, 1)  # type: ignore[arg-type]
@@ -367,7 +372,7 @@ def test_a_teacher_that_runs_sees_the_stored_lr_images(make_data: Make, network:
     data = make_data(teacher=network)
     triplets = data._train[0].triplets
     assert triplets.teacher is not None
-    lr = triplets.lr.stored("0002").read()
+    lr = triplets.lr.store.stored("0002").read()
     expected = lr.repeat(2, axis=0).repeat(2, axis=1)
     np.testing.assert_array_equal(triplets.teacher.stored("0002").read(), expected)
 

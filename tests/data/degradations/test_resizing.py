@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kd_lightning.data.degradation import crop_to_multiple, degrade
+from kd_lightning.data.degradations import Degradation
+from kd_lightning.data.degradations.bicubic import Bicubic
+from kd_lightning.data.degradations.matlab import Matlab
+from kd_lightning.data.degradations.official import Official
+from kd_lightning.data.degradations.resizing import crop_to_multiple
 from tests.data.small_data import picture
 
 # basicsr 1.4.2, imresize(pattern / 255, 1 / scale), rounded to 8 bit.
@@ -25,6 +29,10 @@ BASICSR_IMRESIZE = {
 }
 
 
+def degraded(hr: np.ndarray, degradation: Degradation) -> np.ndarray:
+    return degradation(hr, np.random.default_rng(0))
+
+
 def pattern() -> np.ndarray:
     y, x, c = np.mgrid[:12, :8, :3]
     return ((37 * y + 91 * x + 50 * c + y * x * 13) % 256).astype(np.uint8)
@@ -32,30 +40,32 @@ def pattern() -> np.ndarray:
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_matlab_is_basicsr_imresize(scale: int) -> None:
-    lr = degrade(pattern(), scale, "matlab")
+    lr = degraded(pattern(), Matlab(scale))
     assert lr.reshape(lr.shape[0], -1).tolist() == BASICSR_IMRESIZE[scale]
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("kind", ["auto", "bicubic"])
-def test_bicubic_is_pillow(scale: int, kind: str) -> None:
+@pytest.mark.parametrize("auto", [False, True])
+def test_bicubic_is_pillow(scale: int, auto: bool) -> None:
     hr = picture(48, 60, 1)
     size = (60 // scale, 48 // scale)
     expected = np.array(Image.fromarray(hr).resize(size, Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(degrade(hr, scale, kind), expected)
+    bicubic = Bicubic(scale)
+    one = Official(scale, otherwise=bicubic) if auto else bicubic
+    np.testing.assert_array_equal(degraded(hr, one), expected)
 
 
 def test_away_from_the_border_the_two_differ_by_rounding_only() -> None:
     hr = picture(60, 72, 2)
     inner = np.s_[4:-4, 4:-4]
-    one, two = degrade(hr, 2)[inner].astype(int), degrade(hr, 2, "matlab")[inner].astype(int)
+    one, two = (degraded(hr, kind(2))[inner].astype(int) for kind in (Bicubic, Matlab))
     assert np.abs(one - two).max() <= 1
 
 
-@pytest.mark.parametrize("kind", ["bicubic", "matlab"])
-def test_scale_one_blurs_and_keeps_the_size(kind: str) -> None:
+@pytest.mark.parametrize("kind", [Bicubic, Matlab])
+def test_scale_one_blurs_and_keeps_the_size(kind: type[Bicubic] | type[Matlab]) -> None:
     hr = picture(40, 50, 3)
-    lr = degrade(hr, 1, kind)
+    lr = degraded(hr, kind(1))
     assert lr.shape == hr.shape
     assert (
         np.abs(np.diff(lr.astype(int), axis=0)).mean()

@@ -1,12 +1,10 @@
-"""HR to LR: the degradations that a network learns to undo, functions of the image alone."""
+"""Pillow's and MATLAB's bicubic resizing of 8-bit images, and the crop that makes sides fit."""
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from kd_lightning.imageio.strict import Pixels
-
-DEGRADATIONS = ("auto", "bicubic", "matlab")
 
 
 def multiple(scale: int) -> int:
@@ -20,18 +18,24 @@ def crop_to_multiple(image: Pixels, factor: int) -> Pixels:
     return image[: height - height % factor, : width - width % factor]
 
 
-def degrade(hr: Pixels, scale: int, kind: str = "bicubic") -> Pixels:
-    """The 8-bit LR image (H/scale, W/scale, 3) of `hr`, whose sides are multiples of `scale`.
+def resize(image: Pixels, height: int, width: int) -> Pixels:
+    """Pillow's bicubic (a = -0.5, antialiased) of a uint8 (H, W, 3) image."""
+    if image.shape[:2] == (height, width):
+        return image
+    pixels = Image.fromarray(np.ascontiguousarray(image))
+    return np.array(pixels.resize((width, height), Image.Resampling.BICUBIC))
 
-    `kind` is "bicubic" (or "auto"): Pillow's; or "matlab": what MATLAB's imresize computes, with
-    which the official LR files of DIV2K were made. Scale 1 is same-size restoration: the image is
-    shrunk by 2 and enlarged again, so there is blur to undo.
-    """
-    shrink = imresize if kind == "matlab" else resize
-    height, width = hr.shape[:2]
-    if scale == 1:
-        return shrink(shrink(hr, height // 2, width // 2), height, width)
-    return shrink(hr, height // scale, width // scale)
+
+def shrink(image: Pixels, scale: int) -> Pixels:
+    """`image`, whose sides are multiples of `scale`, at 1/`scale` of its size by `resize`."""
+    height, width = image.shape[:2]
+    return resize(image, height // scale, width // scale)
+
+
+def soften(image: Pixels) -> Pixels:
+    """`image` shrunk by 2 and enlarged again by `resize`: as large, without its finest detail."""
+    height, width = image.shape[:2]
+    return resize(shrink(image, 2), height, width)
 
 
 def imresize(image: Pixels, height: int, width: int) -> Pixels:
@@ -66,11 +70,3 @@ def _keys(x: NDArray[np.float64]) -> NDArray[np.float64]:
     near = 1.5 * x**3 - 2.5 * x**2 + 1
     far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
-
-
-def resize(image: Pixels, height: int, width: int) -> Pixels:
-    """Pillow's bicubic (a = -0.5, antialiased) of a uint8 (H, W, 3) image."""
-    if image.shape[:2] == (height, width):
-        return image
-    pixels = Image.fromarray(np.ascontiguousarray(image))
-    return np.array(pixels.resize((width, height), Image.Resampling.BICUBIC))

@@ -1,0 +1,85 @@
+"""What arrives in a video call: mostly H.264 of all strengths, and frames that need nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kd_lightning.data.degradations import settings_key
+from kd_lightning.data.degradations.codec import filmed
+from kd_lightning.data.degradations.resizing import shrink, soften
+from kd_lightning.imageio.strict import Pixels
+
+
+class Call:
+    """Each version of an image is one of
+
+    - untouched: the bicubic LR image; at scale 1 the image itself, to be left alone;
+    - soft, at scale 1 only: shrunk by 2 and enlarged again, or one time in four blurred;
+    - a still: a JPEG of the LR image;
+    - coded, the rest: the last frame of a filmed clip through one of `codecs`; in some clips the
+      lens blurs, in some the sensor adds noise.
+
+    Args:
+        scale: HR pixels per LR pixel.
+        untouched, soft, stills: shares of the versions; at other scales than 1, `soft` counts as
+            coded.
+        blurred, noisy: shares of the coded clips.
+        still: makes the stills, a `Jpeg` of scale 1.
+        blur: a `Blur` of scale 1.
+        noise: a `Noise` of scale 1.
+        codecs: by any name, objects with `coded(frames, rng)`, a `key` and `frames`: `H264`, `Vp8`,
+            `Vp9`; all as likely.
+        versions: of each training image.
+        seed: of the random numbers.
+    """
+
+    def __init__(
+        self,
+        scale: int,
+        untouched: float,
+        soft: float,
+        stills: float,
+        blurred: float,
+        noisy: float,
+        still: Any,
+        blur: Any,
+        noise: Any,
+        codecs: Mapping[str, Any],
+        versions: int = 8,
+        seed: int = 0,
+    ) -> None:
+        self.scale = scale
+        self.untouched, self.stills = untouched, stills
+        self.soft = soft if scale == 1 else 0.0
+        self.blurred, self.noisy = blurred, noisy
+        self.still, self.blur, self.noise = still, blur, noise
+        self.codecs = list(codecs.values())
+        self.versions, self.seed = versions, seed
+
+    @property
+    def key(self) -> str:
+        names = ("untouched", "soft", "stills", "blurred", "noisy")
+        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
+        settings["parts"] = [part.key for part in (self.still, self.blur, self.noise)]
+        settings["codecs"] = [codec.key for codec in self.codecs]
+        return settings_key("call", settings)
+
+    def __call__(self, hr: Pixels, rng: np.random.Generator) -> Pixels:
+        kind = rng.random()
+        if kind < self.untouched:
+            return shrink(hr, self.scale)
+        if kind < self.untouched + self.soft:
+            return soften(hr) if rng.random() < 0.75 else self.blur.blurred(hr, rng)
+        if kind < self.untouched + self.soft + self.stills:
+            return self.still(shrink(hr, self.scale), rng)
+        return self._coded(hr, rng)
+
+    def _coded(self, hr: Pixels, rng: np.random.Generator) -> Pixels:
+        codec = self.codecs[int(rng.integers(len(self.codecs)))]
+        if rng.random() < self.blurred:
+            hr = self.blur.blurred(hr, rng)
+        frames = filmed(hr, self.scale, codec.frames, rng)
+        if rng.random() < self.noisy:
+            frames = self.noise.noisy(frames, rng)
+        return codec.coded(frames, rng)

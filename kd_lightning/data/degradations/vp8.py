@@ -1,0 +1,63 @@
+"""VP8, as browsers code calls with it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kd_lightning.data.degradations.codec import RATE, codec_key, filmed, last_frame
+from kd_lightning.imageio.strict import Pixels
+
+
+class Vp8:
+    """The last frame of a short clip that a synthetic camera takes of the image, shrunk, coded by
+    libvpx with its settings for real time and decoded.
+
+    Args:
+        scale: HR pixels per LR pixel.
+        bits: fewest and most bits per LR pixel and frame; drawn evenly on a log scale.
+        speeds: lowest and highest `-cpu-used`; drawn evenly.
+        frames: longest clip; every length from 1 up to it is as likely.
+        versions: of each training image.
+        seed: of the random numbers.
+    """
+
+    def __init__(
+        self,
+        scale: int,
+        bits: Sequence[float] = (0.05, 0.5),
+        speeds: Sequence[int] = (6, 12),
+        frames: int = 12,
+        versions: int = 8,
+        seed: int = 0,
+    ) -> None:
+        self.scale, self.frames = scale, frames
+        self.bits = (float(bits[0]), float(bits[1]))
+        self.speeds = (int(speeds[0]), int(speeds[1]))
+        self.versions, self.seed = versions, seed
+
+    @property
+    def key(self) -> str:
+        settings = {"bits": self.bits, "speeds": self.speeds, "frames": self.frames}
+        return codec_key("vp8", "libvpx", settings)
+
+    def __call__(self, hr: Pixels, rng: np.random.Generator) -> Pixels:
+        return self.coded(filmed(hr, self.scale, self.frames, rng), rng)
+
+    def coded(self, frames: Sequence[Pixels], rng: np.random.Generator) -> Pixels:
+        """The last of `frames`, uint8 (h, w, 3), coded at a strength that is drawn here."""
+        bits = np.exp(rng.uniform(*np.log(self.bits)))
+        speed = int(rng.integers(self.speeds[0], self.speeds[1] + 1))
+        height, width = frames[0].shape[:2]
+        rate = str(int(bits * RATE * height * width))
+        # A positive number would have libvpx choose by the clock how hard it tries.
+        options = {
+            "deadline": "realtime",
+            "cpu-used": str(-speed),
+            "error-resilient": "1",
+            "lag-in-frames": "0",
+            "b": rate,
+            "minrate": rate,
+            "maxrate": rate,
+            "g": "3000",
+        }
+        return last_frame(frames, "libvpx", options)

@@ -1,0 +1,43 @@
+"""The LR arrays that one degradation makes of one image folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kd_lightning.data.degradations import Degradation, version_rng
+from kd_lightning.data.store import ArrayStore
+from kd_lightning.imageio.strict import Pixels
+
+
+@dataclass(frozen=True)
+class LrImages:
+    """LR arrays, one for each version of each image.
+
+    A random degradation's have names with the version's number ("0001@3"); any other makes one
+    array, named as its image.
+    """
+
+    store: ArrayStore
+    degradation: Degradation
+    files: dict[str, Path] | None  # files that lie beside the HR images; None: made from these
+    versions: int | None  # how many of each image; None: the degradation is not random
+
+    def names(self, stem: str) -> list[str]:
+        """Of the arrays of `stem`."""
+        if self.versions is None:
+            return [stem]
+        return [f"{stem}@{version}" for version in range(self.versions)]
+
+    def missing(self, stem: str, hr_file: Path) -> list[int]:
+        """The versions of `stem` that are not stored, or not made from the present file."""
+        source = self.source(stem, hr_file)
+        names = enumerate(self.names(stem))
+        return [version for version, name in names if not self.store.has(name, source)]
+
+    def source(self, stem: str, hr_file: Path) -> Path:
+        """The file that the arrays of `stem` are made from."""
+        return self.files[stem] if self.files else hr_file
+
+    def make(self, hr: Pixels, stem: str, version: int) -> Pixels:
+        """One version of the LR image of `hr`."""
+        seed = int(getattr(self.degradation, "seed", 0))
+        return self.degradation(hr, version_rng(seed, stem, version))
