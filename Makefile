@@ -24,7 +24,7 @@ $(VENV)/core: $(VENV)/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/full: $(VENV)/core
-	$(BIN)/python -m pip install --quiet --editable '.[samples,benchmark,int8,basicsr,spandrel,tensorboard,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[samples,video,benchmark,int8,basicsr,spandrel,tensorboard,test,dev]'
 	touch $@
 
 setup: $(VENV)/full ## install everything into .venv from pinned versions

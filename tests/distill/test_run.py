@@ -259,7 +259,7 @@ def test_student_of_the_users_own_is_trained_and_written(tmp_path: Path, photos:
     train(tiny_run(tmp_path, photos, "trainer.max_epochs=1", *own, *gone))
     student, metadata = load_artifact(tmp_path / "student.safetensors")
     assert type(student) is PlainStudent
-    assert metadata["degradation"] == "auto"
+    assert metadata["degradation"] == "bicubic"
     from_checkpoint, _ = load_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
     x = torch.rand(1, 3, 12, 14)
     assert torch.equal(student(x), from_checkpoint(x))
