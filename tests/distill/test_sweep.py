@@ -27,7 +27,7 @@ def test_jobs_of_a_sweep_are_never_merged(tmp_path: Path, photos: Path) -> None:
     result = subprocess.run(
         command(
             photos,
-            *("loss.alpha=0.5,1.0", "trainer.max_epochs=1", "name=alpha"),
+            *("sweep=alpha", "trainer.max_epochs=1", "name=alpha"),
             options=("-m",),
         ),
         cwd=tmp_path,
@@ -37,18 +37,18 @@ def test_jobs_of_a_sweep_are_never_merged(tmp_path: Path, photos: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     (sweep,) = (tmp_path / "logs" / "alpha").iterdir()
-    runs = [sweep / "0", sweep / "1"]
+    runs = [sweep / str(job) for job in range(4)]
     for run in runs:
         assert {file.name for file in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
         assert len(list((run / "wandb").glob("offline-run-*"))) == 1
-    assert len({(run / "wandb_id").read_text() for run in runs}) == 2
+    assert len({(run / "wandb_id").read_text() for run in runs}) == 4
     alphas = [load_artifact(run / "student.safetensors")[1]["loss"]["alpha"] for run in runs]
-    assert alphas == [0.5, 1.0]
+    assert alphas == [0.5, 0.7, 0.85, 1.0]
 
     rows = json.loads((sweep / "sweep.json").read_text())
-    assert [(row["job"], row["set"]) for row in rows] == [("0", "valid"), ("1", "valid")]
+    assert [(row["job"], row["set"]) for row in rows] == [(str(job), "valid") for job in range(4)]
     assert "loss.alpha=0.5" in rows[0]["overrides"]
-    assert "loss.alpha=1.0" in rows[1]["overrides"]
+    assert "loss.alpha=1.0" in rows[3]["overrides"]
     for row, run in zip(rows, runs, strict=True):
         metrics = json.loads((run / "metrics.json").read_text())
         assert row["psnr_y"] == metrics["valid"]["student"]["psnr_y"]
