@@ -49,6 +49,7 @@ def enhance_bands(
 
     Raises:
         UserError: `scale` is not one that the network can do.
+        FloatingPointError: the network gives NaN or infinite values.
     """
     scale = runner.scale if scale is None else scale
     if runner.takes_lr and scale != runner.scale:
@@ -115,6 +116,8 @@ def _restore(runner: Runner, part: Tensor, scale: int) -> Tensor:
     if not runner.takes_lr:
         colour = upscale(colour, scale).clamp_(0, 1)
     sr = runner(colour.expand(-1, 3, -1, -1))
+    if not bool(torch.isfinite(sr.sum())):
+        raise FloatingPointError("the network gives NaN or infinite values")
     if colours == 1:
         sr = (sr * sr.new_tensor(LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
     out = sr.mul(levels).round_().clamp_(0, levels).to(part.dtype)

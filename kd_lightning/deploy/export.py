@@ -18,6 +18,7 @@ from kd_lightning import quality
 from kd_lightning.deploy.backends import TOLERANCE, model_info, onnx_runner
 from kd_lightning.deploy.onnx_graph import to_onnx
 from kd_lightning.errors import UserError
+from kd_lightning.files import unwritable
 from kd_lightning.imageio.images import read_image
 from kd_lightning.imageio.suffixes import READABLE
 from kd_lightning.models import swinir
@@ -95,7 +96,7 @@ def compare(network: Network, run: Any, tolerance: float, name: Path) -> dict[st
         ours, theirs = network(x), run(x)
         if ours.shape != theirs.shape:
             raise UserError(f"{name}: {tuple(theirs.shape)} where torch gives {tuple(ours.shape)}")
-        worst = max(worst, float((ours - theirs).abs().max()))
+        worst = float(np.maximum(worst, float((ours - theirs).abs().max())))  # NaN stays NaN
     if not worst <= tolerance:
         raise UserError(f"{name}: differs from torch by {worst:.2g}, allowed is {tolerance:.2g}")
     return {"largest difference": worst}
@@ -207,11 +208,16 @@ def _compare_int8(
 def _written_whole(target: Path) -> Iterator[Path]:
     """A name to write in a folder of its own; what lies there is moved beside `target` at the
     end, the weights (.bin) before the graph that names them."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".export", dir=target.parent))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".export", dir=target.parent))
+    except OSError as error:
+        raise unwritable(target, error) from None
     try:
         yield folder / target.name
         for file in sorted(folder.iterdir(), key=lambda file: file.name == target.name):
             os.replace(file, target.parent / file.name)
+    except OSError as error:
+        raise unwritable(target, error) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -94,7 +94,7 @@ def load_artifact(path: str | Path) -> tuple[Network, dict[str, Any]]:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from None
     try:
         metadata = {key: json.loads(value) for key, value in header.items()}
-    except ValueError:
+    except (ValueError, RecursionError):
         metadata = {}
     if metadata.get("format") != FORMAT:
         raise UserError(
@@ -102,8 +102,13 @@ def load_artifact(path: str | Path) -> tuple[Network, dict[str, Any]]:
             "kd-export or take the student.safetensors of a run folder"
         )
     architecture = str(metadata.get("architecture"))
-    network = build(str(path), architecture, metadata.get("arguments") or {}, tensors)
-    return network.eval().requires_grad_(False), metadata
+    arguments = metadata.get("arguments") or {}
+    if not isinstance(arguments, dict):
+        raise UserError(f"{path}: its arguments are {arguments!r:.60}, not names and values")
+    network = build(str(path), architecture, arguments, tensors)
+    network = network.eval().requires_grad_(False)
+    require_finite(str(path), network)
+    return network, metadata
 
 
 def build(
@@ -123,6 +128,7 @@ def build(
         UserError: the class is not known, or does not take the arguments or the tensors.
     """
     network_class = find_class(architecture, source)
+    _require_plausible(source, network_class, arguments, tensors)
     try:
         network = network_class(**arguments)
         network = fuse(network) if plain else network
@@ -140,6 +146,39 @@ def build(
         ) from None
     model_info(network)
     return network  # type: ignore[return-value]
+
+
+def require_finite(source: str, network: Network) -> None:
+    """UserError where a weight, or what the network makes of a small image, is NaN or infinite:
+    a network rounded to 8 bits would show it as an image."""
+    for name, tensor in network.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise UserError(f"{source}: {name} holds NaN or infinite values; take other weights")
+    side = -(-SIDE // network.multiple_of) * network.multiple_of
+    image = torch.linspace(0, 1, 3 * side * side).reshape(1, 3, side, side)
+    with torch.inference_mode():
+        if not bool(torch.isfinite(network(image)).all()):
+            raise UserError(f"{source}: these weights give NaN or infinite values; take others")
+
+
+def _require_plausible(
+    source: str, network_class: type, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """UserError where the arguments ask for far more than the file holds, before any memory is
+    taken for it."""
+    held = sum(tensor.numel() for tensor in tensors.values())
+    for key, value in arguments.items():
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(number, int) and number > max(held, 4096) for number in numbers):
+            raise UserError(f"{source}: {key}={value} does not fit its {held} weights")
+    try:
+        with torch.device("meta"):
+            state = network_class(**arguments).state_dict()
+    except Exception:  # anybody's class may need real memory; its own error comes later
+        return
+    asked = sum(tensor.numel() for tensor in state.values())
+    if asked > 100 * held + 10_000_000:
+        raise UserError(f"{source}: its arguments ask for {asked} weights, it holds {held}")
 
 
 def _compare_twin(source: str, network: nn.Module, arguments: Mapping[str, Any]) -> ModelInfo:

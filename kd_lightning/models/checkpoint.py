@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kd_lightning.errors import UserError
-from kd_lightning.models.artifact import build
+from kd_lightning.models.artifact import build, require_finite
 from kd_lightning.models.network import Network, fuse_and_round
 from kd_lightning.models.swinir import SwinIR
 
@@ -82,7 +82,9 @@ def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     metadata = {"arguments": arguments, "steps": content.get("global_step")}
     degradation = content["hyper_parameters"].get("data", {}).get("degradation")
     metadata |= {"degradation": degradation} if isinstance(degradation, str) else {}
-    return fuse_and_round(network).eval().requires_grad_(False), metadata
+    network = fuse_and_round(network).eval().requires_grad_(False)
+    require_finite(str(path), network)
+    return network, metadata
 
 
 def student_arguments(node: Mapping[str, Any]) -> dict[str, Any]:

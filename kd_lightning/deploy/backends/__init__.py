@@ -189,7 +189,7 @@ def _from_onnx(path: Path) -> Runner:
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         header = session.get_modelmeta().custom_metadata_map
-        info = json.loads(header["model_info"])
+        info = _checked_info(header["model_info"])
     except Exception as error:
         raise _foreign(path, error) from None
     tile = ENGINE_TILE * info["multiple_of"]
@@ -201,10 +201,27 @@ def _from_openvino(path: Path, precision: str) -> Runner:
 
     try:
         model = openvino.Core().read_model(path)
-        info = json.loads(model.get_rt_info(["kd_lightning", "model_info"]).astype(str))
+        info = _checked_info(model.get_rt_info(["kd_lightning", "model_info"]).astype(str))
     except Exception as error:
         raise _foreign(path, error) from None
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() != "Constant" or not operation.get_element_type().is_real():
+            continue
+        if not np.isfinite(operation.get_data(dtype=np.float32)).all():
+            name = operation.get_friendly_name()
+            raise UserError(f"{path}: {name} holds NaN or infinite values; export it again")
     return _openvino(model, f"openvino cpu {precision} {path.stem}", precision, info)
+
+
+def _checked_info(text: str) -> dict[str, Any]:
+    """What `model_info` gave, read back from a file; ValueError where it cannot be that."""
+    info = json.loads(text)
+    kinds = {"scale": int, "takes_lr": bool, "radius": int, "multiple_of": int}
+    if not isinstance(info, dict) or {key: type(value) for key, value in info.items()} != kinds:
+        raise ValueError("its header does not describe the network")
+    if not (1 <= info["scale"] <= 16 and 0 <= info["radius"] < 4096 > info["multiple_of"] >= 1):
+        raise ValueError(f"its header describes no network: {info}")
+    return info
 
 
 def _openvino(model: Any, name: str, precision: str, info: dict[str, Any]) -> Runner:

@@ -1,0 +1,63 @@
+"""kd-export as a person uses it."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from kd_lightning.commands import export
+from kd_lightning.deploy import export as exporting
+
+
+def test_the_weights_beside_a_graph_are_not_overwritten_unasked(
+    tmp_path: Path, fast_weights: Path, capsys
+) -> None:
+    pytest.importorskip("openvino")
+    (tmp_path / "a.bin").write_bytes(b"mine")
+    command = [str(fast_weights), "-o", str(tmp_path / "a.xml")]
+    assert export.main(command) == 2
+    assert f"{tmp_path / 'a.bin'} exists; use --force" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
+    assert export.main([*command, "--force"]) == 0
+    assert (tmp_path / "a.bin").stat().st_size > 100
+
+
+def test_a_broken_link_is_not_overwritten_unasked(tmp_path: Path, fast_weights: Path) -> None:
+    (tmp_path / "a.onnx").symlink_to("none.onnx")
+    assert export.main([str(fast_weights), "-o", str(tmp_path / "a.onnx")]) == 2
+    assert (tmp_path / "a.onnx").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.onnx", "a.xml"])
+def test_a_disk_that_takes_nothing_is_named_in_one_line(
+    tmp_path: Path, fast_weights: Path, capsys, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    (tmp_path / "file").touch()
+    assert export.main([str(fast_weights), "-o", str(tmp_path / "file" / name)]) == 2
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    assert export.main([str(fast_weights), "-o", str(tmp_path / name)]) == 2
+    for line in capsys.readouterr().err.splitlines():
+        assert f"{name}: cannot write (" in line and "data." not in line
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_and_with_debug_a_traceback(
+    tmp_path: Path, fast_weights: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(exporting, "export", broken)
+    command = [str(fast_weights), "-o", str(tmp_path / "a.onnx")]
+    assert export.main(command) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "KeyError: 'a bug' (unforeseen; --debug" in error
+    assert export.main([*command, "--debug"]) == 2
+    assert "in broken" in capsys.readouterr().err
