@@ -1,5 +1,7 @@
 """`TripletDataModule`: random triplet crops for training, whole images for validation and test."""
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -191,6 +193,7 @@ class TripletDataModule(LightningDataModule):
         crops = CropDataset(StoredImages(items), draws, self.geometry)
         return CropLoader(
             CropPlaces(draws) if self.device_cache else crops,
+            images=_identity(self._train),
             sampler=self._batches(),  # Lightning tells a sampler the epoch, a batch sampler not
             batch_size=None,
             num_workers=self.num_workers,
@@ -199,10 +202,11 @@ class TripletDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return _whole_images(_items(self._val))
+        return _whole_images(_items(self._val), *self._rank_and_world())
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
-        return [_whole_images(_items([selection])) for selection in self._test.values()]
+        dealt = self._rank_and_world()
+        return [_whole_images(_items([selection]), *dealt) for selection in self._test.values()]
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """uint8 to float, flips and rotations, bicubic: on the device that the batch is on."""
@@ -254,29 +258,30 @@ class TripletDataModule(LightningDataModule):
         )
 
     def _batches(self) -> EpochBatches:
-        """The batches of this rank, from where a resumed run's checkpoint was written.
-
-        Lightning asks for the loader after it has restored its progress, and never skips batches
-        itself; a checkpoint counts a batch as processed before its callbacks may save.
-        """
-        trainer = self.trainer
-        rank, world = 0, 1
-        if trainer is not None:
-            rank, world = trainer.global_rank, trainer.world_size
-        batches = EpochBatches(self.samples_per_epoch, self.batch_size, rank=rank, world=world)
+        """The batches of this rank. Raises UserError where an epoch is less than one."""
+        rank, world = self._rank_and_world()
+        batches = EpochBatches(
+            self.samples_per_epoch,
+            self.batch_size,
+            rank=rank,
+            world=world,
+            place=self._place if self.trainer is not None else None,
+        )
         if len(batches) == 0:
             raise UserError(
                 f"data.samples_per_epoch={self.samples_per_epoch} is less than one batch of every "
                 f"device ({self.batch_size * world}); raise it, or lower data.batch_size"
             )
-        if trainer is not None:
-            loop: Any = trainer.fit_loop
-            batches.epoch = loop.epoch_progress.current.processed
-            if loop.restarting:
-                batches.start = loop.epoch_loop.batch_progress.current.processed
-            if batches.start >= len(batches):
-                batches.epoch, batches.start = batches.epoch + 1, 0
         return batches
+
+    def _place(self) -> tuple[int, int]:
+        """The epoch and the batch that the trainer is about to train on; a resumed run's too."""
+        loop: Any = self.trainer.fit_loop  # type: ignore[union-attr]
+        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
 def default_workers() -> int:
@@ -294,8 +299,15 @@ def _items(selections: Sequence[Selection]) -> list[StoredImage]:
     return [item for triplets, stems in selections for item in stored_images(triplets, stems)]
 
 
-def _whole_images(items: list[StoredImage]) -> DataLoader[Any]:
-    return DataLoader(WholeImages(items), batch_size=None)
+def _identity(selections: Sequence[Selection]) -> str:
+    """The same for the same images, wherever they lie."""
+    content = [[t.hr.entries[stem].sha256, stem] for t, stems in selections for stem in stems]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _whole_images(items: list[StoredImage], rank: int = 0, world: int = 1) -> DataLoader[Any]:
+    """The images that fall to process `rank` of `world`, dealt in turn."""
+    return DataLoader(WholeImages(items[rank::world]), batch_size=None)
 
 
 def _check_sizes(selections: Sequence[Selection], need: int, what: str) -> None:

@@ -1,6 +1,5 @@
 """What the loaders read: stored images, memory-mapped where they are used, and the sample order."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +10,7 @@ from kd_lightning.data.crops import Batch, CropDraws, CropGeometry, Images, cut
 from kd_lightning.data.store import StoredArray
 from kd_lightning.data.strips import Strips
 from kd_lightning.data.triplets import Triplets
-
-log = logging.getLogger(__name__)
+from kd_lightning.errors import UserError
 
 OPEN_ARRAYS = 12288  # kept memory-mapped per process; Linux allows 65,530 mappings
 
@@ -116,8 +114,15 @@ class EpochBatches(Sampler[list[int]]):
     """The global sample indices of each batch of this rank.
 
     Batch b of epoch e holds, of rank r among n, e*samples + (b*size + k)*n + r for k in 0..size-1.
-    `start` skips the batches of the first epoch that a resumed run has behind it; `len` is the
-    whole epoch's, as Lightning's progress counts it.
+    `len` is the whole epoch's, as Lightning's progress counts it.
+
+    Args:
+        samples: of an epoch, over all ranks.
+        size: samples of a batch of one rank.
+        rank, world: this process among all.
+        epoch: the epoch to begin with.
+        place: where the iteration that begins now starts, as (epoch, batch); asked when the first
+            batch is read, since loaders are built before a resumed run has restored its progress.
     """
 
     def __init__(
@@ -128,22 +133,22 @@ class EpochBatches(Sampler[list[int]]):
         rank: int = 0,
         world: int = 1,
         epoch: int = 0,
-        start: int = 0,
+        place: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
         self._samples, self._size, self._rank, self._world = samples, size, rank, world
-        self.epoch, self.start = epoch, start
+        self.epoch, self._place = epoch, place
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before every epoch, a resumed one included."""
-        if epoch != self.epoch:
-            self.epoch, self.start = epoch, 0
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return self._samples // (self._size * self._world)
 
     def __iter__(self) -> Iterator[list[int]]:
-        first = self.epoch * self._samples + self._rank
-        for batch in range(self.start, len(self)):
+        epoch, start = self._place() if self._place else (self.epoch, 0)
+        first = epoch * self._samples + self._rank
+        for batch in range(start, len(self)):
             begin = batch * self._size
             yield [first + (begin + k) * self._world for k in range(self._size)]
 
@@ -151,18 +156,34 @@ class EpochBatches(Sampler[list[int]]):
 class CropLoader(DataLoader[Batch]):
     """A loader that a resumed run may continue in the middle of an epoch.
 
-    Its place is Lightning's progress, read in `TripletDataModule`; the state says only which
+    Its place is Lightning's progress, which `EpochBatches` asks for; its state says only which
     stream of samples it is the place in.
+
+    Args:
+        images: identifies the images that the crops are cut from.
     """
 
+    def __init__(self, *args: Any, images: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._images = images
+
+    def __iter__(self) -> Any:
+        """Begins, loader processes and all, when the first batch is read, not before."""
+        yield from super().__iter__()
+
     def state_dict(self) -> dict[str, Any]:
-        return {"batches": len(self)}
+        return {"batches": len(self), "images": self._images}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state != self.state_dict():
-            log.warning(
-                "resumed with %s batches an epoch where the checkpoint has %s: the order of the "
-                "data is another one than without the stop",
-                len(self),
-                state.get("batches"),
+        """Raises UserError where the checkpoint's run had other batches."""
+        if state.get("batches") != len(self):
+            raise UserError(
+                f"ckpt_path: its run has {state.get('batches')} batches an epoch, this one "
+                f"{len(self)}; give data.batch_size, data.samples_per_epoch and trainer.devices as "
+                "they were, or start a new run from its weights"
+            )
+        if state.get("images", self._images) != self._images:
+            raise UserError(
+                "ckpt_path: its run trained on other images than data.train holds now; put them "
+                "back, or start a new run from its weights"
             )

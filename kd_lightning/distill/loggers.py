@@ -1,25 +1,41 @@
-"""Loggers that survive a resumed run."""
+"""Loggers that survive a killed run and are the same for one process or many."""
 
 import csv
+import io
 import netrc
 import os
 import secrets
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
 import wandb
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
+from kd_lightning.distill.processes import is_first_process
 from kd_lightning.errors import UserError
+from kd_lightning.files import unwritable, write_atomic
+
+KEPT_ROWS = 50  # rows in memory before they are written; every checkpoint writes them too
+WANDB_MODES: dict[str, Literal["online", "offline", "disabled"]] = {
+    "online": "online",
+    "run": "online",
+    "shared": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
 
 
-class RunCSVLogger(CSVLogger):
-    """`metrics.csv` in the run folder; a resumed run keeps the rows up to its checkpoint.
+class RunCSVLogger(Logger):
+    """`metrics.csv` in the run folder, written by the first process alone.
+
+    A kill at any moment leaves whole rows, but perhaps for the last; a resumed run keeps the rows
+    of the steps before its checkpoint.
 
     Args:
         folder: the run folder.
@@ -27,24 +43,82 @@ class RunCSVLogger(CSVLogger):
     """
 
     def __init__(self, folder: str, resume_step: int | None = None) -> None:
-        super().__init__(save_dir=folder, name="", version="", flush_logs_every_n_steps=50)
-        kept = self._rows_until(Path(folder) / "metrics.csv", resume_step)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*exists and is not empty")  # .hydra, ...
-            self.experiment.metrics.extend(kept)
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+        self._columns: list[str] = []
+        self._rows: list[dict[str, Any]] = []  # not yet written
+        if is_first_process():
+            self._columns, rows = self._read_until(resume_step)
+            if rows:
+                self._write(rows)
+            else:
+                self.path.unlink(missing_ok=True)
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The run's configuration stands in `.hydra` and in its checkpoints."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Add a row."""
+        self._rows.append({**{name: float(value) for name, value in metrics.items()}, "step": step})
+        if len(self._rows) >= KEPT_ROWS:
+            self.save()
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the rows that are not written yet. Raises UserError for a full disk."""
+        if not self._rows:
+            return
+        columns = sorted({*self._columns, *(name for row in self._rows for name in row)})
+        if columns == self._columns:
+            try:
+                with self.path.open("a", newline="") as file:
+                    file.write(self._text(self._rows))
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise unwritable(self.path, error) from None
+        else:
+            _, written = self._read_until(None if not self._columns else float("inf"))
+            self._columns = columns
+            self._write([*written, *self._rows])
+        self._rows = []
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
         self.save()
 
-    @staticmethod
-    def _rows_until(path: Path, step: int | None) -> list[dict[str, Any]]:
-        if step is None or not path.is_file():
-            return []
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) < step]
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        header = self._text([{name: name for name in self._columns}])
+        write_atomic(self.path, (header + self._text(rows)).encode())
+
+    def _text(self, rows: list[dict[str, Any]]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
+        return text.getvalue()
+
+    def _read_until(self, step: float | None) -> tuple[list[str], list[dict[str, Any]]]:
+        """Columns and rows of the steps before `step`; none for None. A row that a kill cut short
+        has no end of line."""
+        if step is None or not self.path.is_file():
+            return [], []
+        whole, end, _ = self.path.read_text().rpartition("\n")
+        reader = csv.DictReader(io.StringIO(whole + end))
+        rows = [row for row in reader if row["step"].isdigit() and int(row["step"]) < step]
+        return list(reader.fieldnames or []), rows
 
 
 class RunWandbLogger(WandbLogger):
-    """W&B, online if an API key or login is there, else offline; one run for each run folder.
+    """W&B: one run for each run folder, online, offline or not at all as `wandb_mode` says.
 
     The run's id is kept in `<folder>/wandb_id`, so that a resumed run continues it.
 
@@ -64,23 +138,17 @@ class RunWandbLogger(WandbLogger):
         group: str | None = None,
         tags: list[str] | None = None,
     ) -> None:
-        id_file = Path(folder) / "wandb_id"
-        if not id_file.is_file():
-            id_file.parent.mkdir(parents=True, exist_ok=True)
-            id_file.write_text(secrets.token_hex(4))
-        offline = os.environ.get("WANDB_MODE") == "offline" or not has_credentials()
+        mode = wandb_mode()
         super().__init__(
             save_dir=folder,
             project=project,
             name=name,
             group=group,
             tags=tags,
-            id=id_file.read_text().strip(),
+            id=run_id(Path(folder) / "wandb_id") if is_first_process() else None,
             resume="allow",
-            offline=offline,
-            settings=wandb.Settings(
-                silent=True, console="off", mode="offline" if offline else "online"
-            ),
+            offline=mode == "offline",
+            settings=wandb.Settings(silent=True, console="off", mode=mode),
         )
         self._wandb_init.pop("anonymous", None)  # W&B warns of it, and has dropped it
 
@@ -115,6 +183,31 @@ class RunTensorBoardLogger(TensorBoardLogger):
         """Show 8-bit RGB images."""
         for image in images:
             self.experiment.add_image(key, np.asarray(image), step, dataformats="HWC")
+
+
+def run_id(file: Path) -> str:
+    """The W&B id in `file`; a new one where there is none."""
+    if not file.is_file():
+        write_atomic(file, secrets.token_hex(4).encode())
+    return file.read_text().strip()
+
+
+def wandb_mode() -> Literal["online", "offline", "disabled"]:
+    """What W&B's own switches say: WANDB_DISABLED, WANDB_MODE, or what `wandb offline` and `wandb
+    disabled` have written. Where none says anything: online if W&B can log in, else offline.
+
+    Raises:
+        UserError: WANDB_MODE is none of W&B's.
+    """
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
+        return "disabled"
+    settings = wandb.Settings()
+    settings.update_from_system_settings()
+    asked = os.environ.get("WANDB_MODE", "").lower() or settings.mode
+    if asked not in WANDB_MODES:
+        raise UserError(f"WANDB_MODE={asked}: choose one of {', '.join(WANDB_MODES)}")
+    mode = WANDB_MODES[asked]
+    return "offline" if mode == "online" and not has_credentials() else mode
 
 
 def has_credentials() -> bool:

@@ -1,5 +1,6 @@
 """Image scores as a torchmetrics metric: the protocol's, and a run's own."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,7 @@ class ImageScores(torchmetrics.Metric):
         super().__init__()
         self.scale = scale
         self.metrics = dict(metrics)
+        self.total = torch.zeros((), dtype=torch.long)  # images of all processes
         self.add_state("images", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         for name in self.metrics:
             zero = torch.zeros((), dtype=torch.float64)
@@ -42,9 +44,17 @@ class ImageScores(torchmetrics.Metric):
             total += values.double().sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Name -> mean, float32 scalars."""
+        """Name -> mean over the images of all processes, float32 scalars; NaN without any."""
+        self.total = self.images.clone()
         sums = {name: getattr(self, f"sum_{name}") for name in self.metrics}
         return {name: (total / self.images).float() for name, total in sums.items()}
+
+    def means(self) -> dict[str, Tensor]:
+        """`compute`, or nothing where no process has an image. All processes must ask."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The ``compute`` method")  # no image here
+            values = self.compute()
+        return values if self.total > 0 else {}
 
 
 def make_metrics(cfg: DictConfig) -> dict[str, Metric]:

@@ -1,7 +1,8 @@
 """The LightningModule: one student, one loss, the protocol's metrics. It never holds a teacher."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kd_lightning.distill.checkpoints import earlier
 from kd_lightning.distill.features import FeatureDistillation
 from kd_lightning.distill.metrics import ImageScores
 from kd_lightning.errors import UserError
@@ -101,12 +103,29 @@ class DistillationModule(LightningModule):
         if not torch.isfinite(loss):
             raise UserError(
                 f"the training loss is {loss.item()} at step {self.global_step}: lower "
-                "optimizer.lr or use precision=fp32; earlier checkpoints are intact"
+                f"optimizer.lr or use precision=fp32{self.earlier_checkpoints()}"
             )
-        size = len(batch["hr"])
-        self.log("train/loss", loss, prog_bar=True, batch_size=size)
-        self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=size)
+        self.log_step({"loss": loss, **terms})
         return loss
+
+    def log_step(self, terms: dict[str, Tensor]) -> None:
+        """Give the loggers a row of this step's losses, means over all processes.
+
+        By Lightning's own way the row would come after the checkpoints of the step, and a run
+        that is killed then would lack it for ever.
+        """
+        self.log("train/loss", terms["loss"].detach(), prog_bar=True, logger=False)
+        trainer: Any = self.trainer
+        if (self.global_step + 1) % trainer.log_every_n_steps == 0:
+            mean = trainer.strategy.reduce
+            row = {f"train/{name}": float(mean(terms[name].detach())) for name in sorted(terms)}
+            for logger in self.loggers:
+                logger.log_metrics({**row, "epoch": self.current_epoch}, self.global_step)
+
+    def earlier_checkpoints(self) -> str:
+        """What to tell of the run's checkpoints where it breaks off; nothing if it has none."""
+        callback = self.trainer.checkpoint_callback
+        return earlier(getattr(callback, "dirpath", None))
 
     def on_validation_epoch_start(self) -> None:
         rows = ("student",) if self.baselines_logged else ROWS
@@ -122,6 +141,8 @@ class DistillationModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["baselines_logged"] = self.baselines_logged
+        for logger in self.loggers:
+            logger.save()  # the rows of the steps that the checkpoint has behind it
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.baselines_logged = checkpoint["baselines_logged"]
@@ -139,12 +160,11 @@ class DistillationModule(LightningModule):
                 scores.update(batch[row], batch["hr"])
 
     def log_scores(self, prefix: str, scores: ImageScores) -> None:
-        """Log `<prefix>/ssim` (RGB), `<prefix>/psnr_y` and so on for each metric, if any image was
-        scored."""
-        if scores.images > 0:
-            for name, value in scores.compute().items():
-                key = f"{prefix}/{name.removesuffix('_rgb')}"
-                self.log(key, value, prog_bar=key in ("val/ssim", "val/psnr_y"))
+        """Log `<prefix>/ssim` (RGB), `<prefix>/psnr_y` and so on for each metric, if any process
+        has scored an image."""
+        for name, value in scores.means().items():
+            key = f"{prefix}/{name.removesuffix('_rgb')}"
+            self.log(key, value, prog_bar=key in ("val/ssim", "val/psnr_y"))
 
     def on_test_start(self) -> None:
         self.test_scores = {name: self.new_scores() for name in self.test_names()}
@@ -156,23 +176,40 @@ class DistillationModule(LightningModule):
         """Scores of the last test: `{set: {"n": images, row: {metric: value}}}`."""
         results: dict[str, dict[str, Any]] = {}
         for name, rows in self.test_scores.items():
-            results[name] = {"n": int(rows["student"].images)}
-            for row, scores in rows.items():
-                if scores.images > 0:
-                    values = scores.compute().items()
-                    results[name][row] = {metric: float(value) for metric, value in values}
+            means = {row: scores.means() for row, scores in rows.items()}
+            results[name] = {"n": int(rows["student"].total)}
+            for row, values in means.items():
+                if values:
+                    results[name][row] = {metric: float(value) for metric, value in values.items()}
         return results
 
     def test_names(self) -> list[str]:
         return list(self.trainer.datamodule.test_names)  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.parameters())
+        """The optimizer and its schedule. Raises UserError for a value that they refuse."""
+        with refusals("optimizer"):
+            optimizer = self.make_optimizer(self.parameters())
         length = {}
-        if "total_steps" in inspect.signature(self.make_scheduler).parameters:
+        if spans_the_run(self.make_scheduler):
             length = {"total_steps": int(self.trainer.estimated_stepping_batches)}
-        scheduler = self.make_scheduler(optimizer, **length)
+        with refusals("scheduler"):
+            scheduler = self.make_scheduler(optimizer, **length)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": self.interval},
         }
+
+
+def spans_the_run(make_scheduler: Callable[..., LRScheduler]) -> bool:
+    """Whether a schedule is made for the length of the run, like OneCycle."""
+    return "total_steps" in inspect.signature(make_scheduler).parameters
+
+
+@contextmanager
+def refusals(group: str) -> Iterator[None]:
+    """What torch says against a value, as the configuration's fault."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{group}: {error}; change this key of {group}") from None

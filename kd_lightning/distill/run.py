@@ -1,10 +1,7 @@
 """One run: prepare, fit, test the best weights, write what it leaves behind."""
 
-import hashlib
-import json
 import time
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +12,21 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.console import Console
-from rich.table import Table
 
 from kd_lightning.config import check_keys
+from kd_lightning.distill.checkpoints import AtomicCheckpointIO
 from kd_lightning.distill.losses import make_loss
 from kd_lightning.distill.metrics import make_metrics
-from kd_lightning.distill.module import ROWS, DistillationModule
-from kd_lightning.distill.publish import log_file
+from kd_lightning.distill.module import DistillationModule, spans_the_run
+from kd_lightning.distill.processes import is_first_process, processes
+from kd_lightning.distill.results import save_results
+from kd_lightning.distill.resume import Resume, accept
 from kd_lightning.distill.summary import summary
-from kd_lightning.errors import UserError
-from kd_lightning.files import write_atomic
-from kd_lightning.models.artifact import check_saveable, save_artifact
+from kd_lightning.files import remove_leftovers
+from kd_lightning.models.artifact import check_saveable
 from kd_lightning.models.checkpoint import student_arguments
 from kd_lightning.models.init_from import load_init_from
 from kd_lightning.models.network import fuse_and_round
-from kd_lightning.quality import Metric
 
 # Lightning 2.6 says so itself, with torch 2.13, on every run.
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
@@ -48,7 +44,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     check_keys(cfg)
     folder = Path(cfg.run_folder)
-    step = checkpoint_step(cfg.ckpt_path)
+    resume = accepted(cfg)
     precision_for_device(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
@@ -59,7 +55,7 @@ def train(cfg: DictConfig) -> float | None:
     student = instantiate(cfg.student)
     check_saveable(student, student_arguments(config["student"]))
     tell(summary(config, student, teacher))
-    if cfg.init_from is not None:
+    if cfg.init_from is not None and resume is None:
         tell(f"starting from {load_init_from(student, cfg.init_from)}")
     make_features = instantiate(cfg.features)
     module = DistillationModule(
@@ -73,18 +69,30 @@ def train(cfg: DictConfig) -> float | None:
         features=make_features and make_features(student=student),
         metrics=make_metrics(cfg.metrics),
     )
+    data.prepare_data()  # before there are processes that would wait for each other
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
+    if is_first_process():
+        remove_leftovers(folder / "checkpoints")
+    if resume is not None:
+        tell(f"resumes at step {resume.step}{resume.changes}")
     try:
-        loggers = make_loggers(cfg, step)
-        trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
-        started = time.perf_counter()
-        trainer.fit(module, datamodule=data, ckpt_path=cfg.ckpt_path)
-        minutes = (time.perf_counter() - started) / 60
-        load_best(trainer, module)
-        module.student = fuse_and_round(module.student)  # what is scored is what is written
-        trainer.test(module, datamodule=data, verbose=False)
-        if trainer.is_global_zero:
-            save_results(folder, config, module, trainer, module.test_results(), minutes)
+        trainer: Trainer = instantiate(
+            cfg.trainer,
+            callbacks=callbacks,
+            logger=make_loggers(cfg, resume and resume.step),
+            plugins=[AtomicCheckpointIO()],
+        )
+        with processes(trainer):
+            started = time.perf_counter()
+            checkpoint = resume and str(resume.path)
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            minutes = (time.perf_counter() - started) / 60
+            load_best(trainer, module)
+            module.student = fuse_and_round(module.student)  # what is scored is what is written
+            trainer.test(module, datamodule=data, verbose=False)
+            results = module.test_results()  # of all processes: each asks
+            if trainer.is_global_zero:
+                save_results(folder, config, module, trainer, results, minutes)
     finally:
         wandb.finish()
     return objective(trainer)
@@ -96,6 +104,17 @@ def tell(text: str) -> None:
     print(text, flush=True)
 
 
+def accepted(cfg: DictConfig) -> Resume | None:
+    """The checkpoint that the run continues, if it may (UserError); None for a new run. Leaves
+    `cfg` and every file as they are."""
+    if cfg.ckpt_path is None:
+        return None
+    cfg = cfg.copy()
+    precision_for_device(cfg, say=False)
+    fixed_length = spans_the_run(instantiate(cfg.scheduler.make))
+    return accept(cfg.ckpt_path, resolved(cfg), fixed_length)
+
+
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain containers, interpolations and all."""
     content = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -103,22 +122,14 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def checkpoint_step(ckpt_path: str | None) -> int | None:
-    """Optimizer step of the checkpoint to continue from."""
-    if ckpt_path is None:
-        return None
-    if not Path(ckpt_path).is_file():
-        raise UserError(f"ckpt_path={ckpt_path}: no such file; name a checkpoints/last.ckpt")
-    return int(torch.load(ckpt_path, map_location="cpu", weights_only=True)["global_step"])
-
-
-def precision_for_device(cfg: DictConfig) -> None:
-    """Replace fp16 by fp32 where it would run on a CPU, and say so."""
+def precision_for_device(cfg: DictConfig, say: bool = True) -> None:
+    """Replace fp16 by fp32 where it would run on a CPU, and `say` so."""
     on_cpu = cfg.trainer.get("accelerator") == "cpu" or not (
         torch.cuda.is_available() or torch.backends.mps.is_available()
     )
     if on_cpu and cfg.precision.lightning == "16-mixed":
-        tell("precision=fp16 needs a GPU: running in fp32 on this CPU (precision=bf16 also works)")
+        if say:
+            tell("precision=fp16 needs a GPU: running in fp32 on this CPU (bf16 also works)")
         with open_dict(cfg):
             cfg.precision.lightning = "32-true"
 
@@ -146,47 +157,3 @@ def load_best(trainer: Trainer, module: DistillationModule) -> None:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             state = torch.load(callback.best_model_path, map_location="cpu", weights_only=True)
             module.load_state_dict(state["state_dict"])
-
-
-def save_results(
-    folder: Path,
-    config: dict[str, Any],
-    module: DistillationModule,
-    trainer: Trainer,
-    results: dict[str, Any],
-    minutes: float,
-) -> None:
-    """Write the metrics and the artifact, log the artifact, and tell the user where they are."""
-    write_json(folder / "metrics.json", results)
-    arguments = student_arguments(config["student"])
-    degradation = trainer.datamodule.recipe.degradation  # type: ignore[attr-defined]
-    metadata = {
-        "metrics": results,
-        "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
-        "loss": config["loss"],
-        "degradation": getattr(degradation, "key", degradation),
-        "steps": trainer.global_step,
-        "train_minutes": round(minutes, 2),
-    }
-    artifact = save_artifact(folder / "student.safetensors", module.student, arguments, metadata)
-    log_file(trainer.loggers, artifact, results)
-    Console().print(results_table(results, module.metrics))
-    print(f"images      {folder / 'images'}", f"artifact    {artifact}", sep="\n")
-    for offline in sorted((folder / "wandb").glob("offline-run-*")):
-        print(f"W&B         {offline} (offline; `wandb sync` uploads it)")
-
-
-def results_table(results: dict[str, Any], metrics: Mapping[str, Metric]) -> Table:
-    """The test table: one row for each set and method."""
-    table = Table("test set", "images", "method", *(metric.label for metric in metrics.values()))
-    for name, rows in results.items():
-        for method in ROWS:
-            if method in rows:
-                cells = (metric.text(rows[method][key]) for key, metric in metrics.items())
-                table.add_row(name, str(rows["n"]), method, *cells)
-    return table
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kd_lightning.distill.metrics import make_metrics
-from kd_lightning.distill.run import write_json
+from kd_lightning.distill.results import write_json
 
 
 class SweepTable(Callback):

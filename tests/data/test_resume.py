@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from kd_lightning.data.datamodule import TripletDataModule
+from kd_lightning.errors import UserError
 
 EPOCHS = 3
 BATCHES = 6  # an epoch: samples_per_epoch / batch_size of `make_data`
@@ -119,9 +120,32 @@ trainer(out, saving).fit(Killed(), datamodule=data)
     assert resumed.seen == whole.seen[BATCHES + 3 :]
 
 
-def test_a_resume_with_another_epoch_length_is_reported(
-    make_data: Callable[..., TripletDataModule], caplog: pytest.LogCaptureFixture
+def test_a_resume_with_other_batches_or_images_is_refused(
+    make_data: Callable[..., TripletDataModule],
 ) -> None:
     state = make_data().train_dataloader().state_dict()  # type: ignore[attr-defined]
-    make_data(batch_size=8).train_dataloader().load_state_dict(state)  # type: ignore[attr-defined]
-    assert "another one" in caplog.text
+    for change, words in (({"batch_size": 8}, "6 batches an epoch"), ({"subset": 4}, "images")):
+        loader = make_data(**change).train_dataloader()
+        with pytest.raises(UserError, match=words):
+            loader.load_state_dict(state)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_built_before_the_place_is_known_starts_there(
+    make_data: Callable[..., TripletDataModule], tmp_path: Path, workers: int
+) -> None:
+    """As a schedule that asks for the run's length builds it."""
+    data = make_data(num_workers=workers)
+    data.trainer = trainer(tmp_path)
+    batches = iter(data.train_dataloader())
+    loop = data.trainer.fit_loop
+    loop.epoch_progress.current.processed = 2
+    loop.epoch_loop.batch_progress.current.ready = 4
+    remaining = [batch["crops"] for batch in batches]
+
+    undisturbed = make_data().train_dataloader()
+    undisturbed.sampler.set_epoch(2)  # type: ignore[attr-defined]
+    expected = [batch["crops"] for batch in undisturbed][4:]
+    assert len(remaining) == len(expected) == BATCHES - 4
+    for ours, theirs in zip(remaining, expected, strict=True):
+        assert torch.equal(ours, theirs)

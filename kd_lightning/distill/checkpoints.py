@@ -1,0 +1,80 @@
+"""Checkpoints: written whole or not at all, at moments from which a run resumes exactly."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from kd_lightning.errors import UserError
+from kd_lightning.files import write_atomic
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary file beside its target, durably, then renames it.
+
+    Lightning's own writer puts the temporary file into TMPDIR and syncs nothing: on another file
+    system the last move is a copy, which a kill cuts short.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write `checkpoint`. Raises UserError for a full or read-only disk."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            write_atomic(Path(path), content.getbuffer())
+        except UserError as error:
+            raise UserError(f"{error}{earlier(Path(path).parent)}") from None
+
+
+def earlier(folder: str | Path | None) -> str:
+    """What to tell of the checkpoints in `folder`; nothing where there are none."""
+    there = sorted(Path(folder).glob("*.ckpt")) if folder else []
+    if not there:
+        return ""
+    return f"; intact: {' and '.join(str(path) for path in there)}"
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Lightning's checkpoint callback for a run folder that may move, and whose killed runs end as
+    undisturbed ones.
+
+    Nothing is saved between a step and the validation that follows it: Lightning would resume
+    without that validation. A callback without a monitor saves after it, whatever the step.
+    """
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if not validation_follows(trainer):
+            super().on_train_batch_end(trainer, *args)
+        elif self.monitor is None:
+            self._defer_save_until_validation = True
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(relocated(state_dict, str(self.dirpath)))
+
+
+def validation_follows(trainer: Trainer) -> bool:
+    """Whether a validation comes before the next step."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    return bool(loop._should_check_val_fx(trainer.fit_loop._data_fetcher))
+
+
+def relocated(state: dict[str, Any], folder: str) -> dict[str, Any]:
+    """The state of a `ModelCheckpoint` with its files in `folder`."""
+
+    def moved(path: str) -> str:
+        return str(Path(folder) / Path(path).name) if path else path
+
+    paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+    best = {moved(path): score for path, score in state["best_k_models"].items()}
+    return {
+        **state,
+        **{name: moved(state[name]) for name in paths},
+        "best_k_models": best,
+        "dirpath": folder,
+    }

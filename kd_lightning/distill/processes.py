@@ -1,0 +1,153 @@
+"""Several processes that train one run on one machine: started for it, ended with it."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning import Trainer
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import read_write
+
+from kd_lightning.errors import UserError
+
+RENDEZVOUS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PATIENCE = 20.0  # seconds that a process gets to end by itself after another has failed
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes, among those of the run."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
+class JobLauncher(_SubprocessScriptLauncher):
+    """Lightning's launcher, for one job of a sweep too, and with a word on why a run ends.
+
+    Lightning starts the other processes with this command's own arguments, which in a sweep would
+    be the sweep again; and it kills the first process, silently, when another one fails.
+    """
+
+    def launch(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("trainer", None)
+        self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
+        if not self.cluster_environment.creates_processes_externally:
+            with arguments_of_this_job():
+                self._call_children_scripts()
+            threading.Thread(target=self.watch, daemon=True).start()
+        _set_num_threads_if_needed(num_processes=self.num_processes)
+        kwargs.pop("trainer")
+        return function(*args, **kwargs)
+
+    def failed(self) -> str | None:
+        """The first of the other processes that has failed, and how; None while all is well."""
+        for rank, process in enumerate(self.procs, start=1):
+            if code := process.poll():
+                how = f"was killed (signal {-code})" if code < 0 else "ended; it has said why above"
+                return f"process {rank} of the run {how}"
+        return None
+
+    def watch(self) -> None:
+        """End this process where it hangs in an exchange with one that has failed."""
+        while any(process.poll() is None for process in self.procs) or self.failed():
+            if self.failed():
+                time.sleep(PATIENCE)
+                if self.procs and (failed := self.failed()):
+                    print(f"error: {failed}", file=sys.stderr, flush=True)
+                    self.end()
+                    os._exit(2)
+            time.sleep(0.5)
+
+    def end(self) -> None:
+        """End the other processes."""
+        for process in self.procs:
+            process.kill()
+            process.wait()
+        self.procs = []
+
+
+@contextmanager
+def processes(trainer: Trainer) -> Iterator[None]:
+    """What `trainer` does inside may take several processes; afterwards there is one again, in
+    the environment from before, so that the next job of a sweep can start its own.
+
+    Raises:
+        UserError: another process has failed.
+    """
+    lightnings = trainer.strategy.launcher
+    launcher = None
+    if isinstance(lightnings, _SubprocessScriptLauncher):
+        launcher = JobLauncher(
+            lightnings.cluster_environment, lightnings.num_processes, lightnings.num_nodes
+        )
+        trainer.strategy._launcher = launcher
+    before = {name: os.environ.get(name) for name in RENDEZVOUS}
+    try:
+        yield
+        if launcher is not None:
+            for process in launcher.procs:
+                process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        pass  # all is written; `end` ends it
+    except RuntimeError as error:
+        if not lost_a_process(error):
+            raise
+        raise UserError(ended(launcher)) from None
+    finally:
+        if launcher is not None and launcher.procs:
+            launcher.end()
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+
+
+def lost_a_process(error: RuntimeError) -> bool:
+    """Whether an exchange between processes failed, because one of them is gone."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
+
+
+def ended(launcher: JobLauncher | None) -> str:
+    """Why an exchange failed: a process that ends takes a moment to be gone."""
+    until = time.monotonic() + PATIENCE / 4
+    while launcher is not None and time.monotonic() < until:
+        if failed := launcher.failed():
+            return failed
+        time.sleep(0.05)
+    return "another process of the run has ended; if it has not said why, it was killed"
+
+
+def is_override(argument: str) -> bool:
+    """Whether a command-line argument is one of Hydra's overrides, not an option or its value."""
+    return not argument.startswith("-") and ("=" in argument or argument.startswith(("~", "+")))
+
+
+@contextmanager
+def arguments_of_this_job() -> Iterator[None]:
+    """In a sweep, make this command's arguments those of one job, in its own folder."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        yield
+        return
+    config, arguments = HydraConfig.get(), sys.argv
+    flags = [a for a in arguments[1:] if a not in ("-m", "--multirun") and not is_override(a)]
+    hydra = [o for o in config.overrides.hydra if not o.startswith(("hydra.mode", "hydra.sweep"))]
+    sys.argv = [arguments[0], *flags, *hydra, *config.overrides.task]
+    folder = config.run.dir
+    node: Any = config.run  # read-only, until now
+    with read_write(node):
+        node.dir = config.runtime.output_dir
+        try:
+            yield
+        finally:
+            node.dir = folder
+            sys.argv = arguments

@@ -1,0 +1,70 @@
+"""What a run leaves behind: metrics, artifact, and the lines that say where they are."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from rich.console import Console
+from rich.table import Table
+
+from kd_lightning.distill.module import ROWS, DistillationModule
+from kd_lightning.distill.publish import log_file
+from kd_lightning.files import write_atomic
+from kd_lightning.models.artifact import save_artifact
+from kd_lightning.models.checkpoint import student_arguments
+from kd_lightning.quality import Metric
+
+
+def save_results(
+    folder: Path,
+    config: dict[str, Any],
+    module: DistillationModule,
+    trainer: Trainer,
+    results: dict[str, Any],
+    minutes: float,
+) -> None:
+    """Write the metrics and the artifact, log the artifact, and tell the user where they are."""
+    write_json(folder / "metrics.json", results)
+    arguments = student_arguments(config["student"])
+    degradation = trainer.datamodule.recipe.degradation  # type: ignore[attr-defined]
+    metadata = {
+        "metrics": results,
+        "config_sha256": config_hash(config),
+        "loss": config["loss"],
+        "degradation": getattr(degradation, "key", degradation),
+        "steps": trainer.global_step,
+        "train_minutes": round(minutes, 2),
+    }
+    artifact = save_artifact(folder / "student.safetensors", module.student, arguments, metadata)
+    log_file(trainer.loggers, artifact, results)
+    Console().print(results_table(results, module.metrics))
+    print(f"images      {folder / 'images'}", f"artifact    {artifact}", sep="\n")
+    for offline in sorted((folder / "wandb").glob("offline-run-*")):
+        print(f"W&B         {offline} (offline; `wandb sync` uploads it)")
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """SHA-256 (hex) of what was asked for: the same wherever the run's folder lies, and however
+    often it was continued."""
+    folder = json.dumps(str(config["run_folder"]))[1:-1]
+    text = json.dumps({**config, "ckpt_path": None}, sort_keys=True)
+    return hashlib.sha256(text.replace(folder, "").encode()).hexdigest()
+
+
+def results_table(results: dict[str, Any], metrics: Mapping[str, Metric]) -> Table:
+    """The test table: one row for each set and method."""
+    table = Table("test set", "images", "method", *(metric.label for metric in metrics.values()))
+    for name, rows in results.items():
+        for method in ROWS:
+            if method in rows:
+                cells = (metric.text(rows[method][key]) for key, metric in metrics.items())
+                table.add_row(name, str(rows["n"]), method, *cells)
+    return table
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())

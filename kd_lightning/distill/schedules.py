@@ -1,0 +1,35 @@
+"""Learning-rate schedules that torch lacks, and what a schedule means for a resumed run."""
+
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
+
+
+class OneCycle(OneCycleLR):
+    """torch's OneCycleLR, for runs of any length.
+
+    Where the warm-up would be exactly one step, torch's has no length and it divides by zero; such
+    a run starts at the top, as a shorter one does. A run of one step takes the top.
+
+    Args:
+        optimizer: whose learning rate is set.
+        max_lr: the top.
+        total_steps: of the whole run, at least 1.
+        pct_start: share of the run spent warming up, in [0, 1].
+        kwargs: the others of OneCycleLR.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | list[float],
+        total_steps: int,
+        pct_start: float = 0.3,
+        **kwargs: Any,
+    ) -> None:
+        if total_steps == 1:
+            kwargs["final_div_factor"] = 1 / kwargs.get("div_factor", 25.0)
+        if abs(pct_start * total_steps - 1) < 1e-6:
+            pct_start *= 1 - 1e-4
+        super().__init__(optimizer, max_lr, total_steps=total_steps, pct_start=pct_start, **kwargs)
