@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.errors import UserError
+from kd_lightning.quality import METRICS
 
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
 RESULT = Path("experiments/benchmark/benchmark.json")
-HEADER = ("", "parameters", "GMAC", "RGB-SSIM", "PSNR-Y", "1080p frame", "frames/s", "of peak")
+SHOWN = {name: METRICS[name] for name in ("ssim_rgb", "psnr_y")}
+HEADER = (
+    *("", "parameters", "GMAC", *(metric.label for metric in SHOWN.values())),
+    *("1080p frame", "frames/s", "of peak"),
+)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -27,8 +32,7 @@ def table(result: dict[str, Any]) -> str:
             name.removesuffix(" default"),
             f"{case['parameters']:,}" if "parameters" in case else "",
             f"{case['gmac']:.1f}" if "gmac" in case else "",
-            f"{row['ssim_rgb']:.4f}",
-            f"{row['psnr_y']:.2f} dB",
+            *(metric.text(row[key]) for key, metric in SHOWN.items()),
             f"{frame:.0f} ms" if frame else "",
             f"{1000 / frame:.1f}" if frame else "",
             f"{case['share_of_peak']:.0%}" if "share_of_peak" in case else "",

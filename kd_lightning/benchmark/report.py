@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.benchmark.speed import FRAMES
+from kd_lightning.quality import METRICS
 
 Result = dict[str, Any]
 
@@ -58,11 +59,12 @@ def tables(result: Result) -> list[tuple[str, list[str], list[list[str]]]]:
 
 
 def quality_table(scores: dict[str, dict[str, float]]) -> tuple[list[str], list[list[str]]]:
-    header = ["method", "RGB-SSIM", "PSNR-Y", "SSIM-Y", "gap closed", "levels from fp32"]
+    labels = [metric.label for metric in METRICS.values()]
+    header = ["method", *labels, "gap closed", "levels from fp32"]
     rows = []
     for name, row in scores.items():
         gap = f"{row['gap_closed']:.0%}" if "gap_closed" in row else ""
-        values = [f"{row['ssim_rgb']:.4f}", f"{row['psnr_y']:.2f}", f"{row['ssim_y']:.4f}"]
+        values = [metric.text(row[key]) for key, metric in METRICS.items()]
         levels = f"{row['levels_from_fp32']:.0f}" if "levels_from_fp32" in row else ""
         rows.append([name, *values, gap, levels])
     return header, rows

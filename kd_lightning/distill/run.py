@@ -54,7 +54,7 @@ def train(cfg: DictConfig) -> float | None:
     data = instantiate(cfg.data, teacher=teacher)
     student = instantiate(cfg.student)
     check_saveable(student, student_arguments(config["student"]))
-    tell(summary(config, student, teacher))
+    tell(summary(config, student, teacher, data.recipe.degradation))
     if cfg.init_from is not None and resume is None:
         tell(f"starting from {load_init_from(student, cfg.init_from)}")
     make_features = instantiate(cfg.features)

@@ -8,7 +8,7 @@ from torch import nn
 from kd_lightning.models.network import fuse
 
 
-def summary(config: Mapping[str, Any], student: nn.Module, teacher: Any) -> str:
+def summary(config: Mapping[str, Any], student: nn.Module, teacher: Any, degradation: Any) -> str:
     """Student, teacher, data, loss, length and folder of the run with this resolved
     configuration; one line each."""
     data, trainer, loss = config["data"], config["trainer"], config["loss"]
@@ -16,8 +16,8 @@ def summary(config: Mapping[str, Any], student: nn.Module, teacher: Any) -> str:
     steps = data["samples_per_epoch"] // data["batch_size"]
     lines = {
         "student": f"{type(student).__name__}, {_parameters(student)}",
-        "teacher": "none" if teacher is None else getattr(teacher, "name", teacher.key),
-        "data": f"{data['root'] or ', '.join(data['train'])}, x{config['scale']}",
+        "teacher": getattr(teacher, "name", None) or getattr(teacher, "key", "none"),
+        "data": f"{data['root']}, x{config['scale']}, {degradation.key}",
         "loss": ", ".join(_settings(loss)),
         "training": (
             f"{trainer['max_epochs']} epochs of {steps} steps, {data['batch_size']} crops of "
