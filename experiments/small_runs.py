@@ -11,6 +11,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from kd_lightning.quality import METRICS
+
 HERE = Path(__file__).parent
 RUNS = HERE / "small_runs"
 COLUMNS = [("valid", "psnr_y"), ("valid", "ssim_rgb"), ("set5", "psnr_y"), ("set5", "ssim_rgb")]
@@ -58,9 +60,9 @@ def table(settings: dict[str, str]) -> str:
             raise SystemExit(f"{RUNS / setting}: no run of this setting")
         cells = []
         for (_, metric), values in zip(COLUMNS, zip(*rows, strict=True), strict=True):
-            digits = 2 if metric == "psnr_y" else 4
-            spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.{digits}f}{spread}")
+            text = METRICS[metric].text
+            spread = f" ± {text(statistics.stdev(values))}" if len(values) > 1 else ""
+            cells.append(f"{text(statistics.mean(values))}{spread}")
         lines.append(f"| {label} | {len(rows)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
