@@ -8,7 +8,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from kd_lightning.data.degradations import camera, settings_key
 from kd_lightning.data.degradations.resizing import shrink
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.strict import Pixels
-from kd_lightning.yuv import matrix_of_size, read_planes, rgb_to_yuv, write_planes, yuv_to_rgb
+from kd_lightning.yuv import Yuv, matrix_of_size, read_planes, rgb_to_yuv, write_planes, yuv_to_rgb
 
 RATE = 30  # frames a second, for bitrates
 
@@ -52,8 +52,23 @@ def filmed(hr: Pixels, scale: int, longest: int, rng: np.random.Generator) -> li
     return small
 
 
-def last_frame(frames: Sequence[Pixels], encoder: str, options: Mapping[str, str]) -> Pixels:
-    """The last of `frames`, uint8 (H, W, 3) of one size, as a receiver sees it.
+class Coded(NamedTuple):
+    """A clip behind a codec: the decoded 4:2:0 `planes` of each frame, of a clip of this `height`
+    and `width`, and the `size` of the stream in bytes."""
+
+    planes: list[Yuv]
+    height: int
+    width: int
+    size: int
+
+    def image(self, number: int) -> Pixels:
+        """Frame `number` as a receiver sees it, uint8 (height, width, 3)."""
+        rgb = yuv_to_rgb(self.planes[number], matrix_of_size(self.height))
+        return rgb[: self.height, : self.width]
+
+
+def code(frames: Sequence[Pixels], encoder: str, options: Mapping[str, str]) -> Coded:
+    """`frames`, uint8 (H, W, 3) of one size, coded and decoded.
 
     4:2:0, limited range, BT.601 up to 576 lines and BT.709 above. Odd sides are made even by
     repeating the last row and column, which are cut off again.
@@ -61,6 +76,9 @@ def last_frame(frames: Sequence[Pixels], encoder: str, options: Mapping[str, str
     Args:
         encoder: "libx264", "libvpx" or "libvpx-vp9".
         options: of the encoder, in FFmpeg's words; without lookahead and B frames.
+
+    Raises:
+        UserError: PyAV is not installed.
     """
     av = pyav()
     height, width = frames[0].shape[:2]
@@ -73,6 +91,7 @@ def last_frame(frames: Sequence[Pixels], encoder: str, options: Mapping[str, str
     reader = av.CodecContext.create(DECODERS[encoder], "r")
     reader.thread_count = 1
     decoded: list[Any] = []
+    size = 0
     for number, frame in enumerate(frames):
         if number == 0 or frame is not frames[number - 1]:
             planes = rgb_to_yuv(_even(frame), matrix)
@@ -80,12 +99,19 @@ def last_frame(frames: Sequence[Pixels], encoder: str, options: Mapping[str, str
         write_planes(planes, image)
         image.pts = number
         for packet in writer.encode(image):
+            size += packet.size
             decoded += reader.decode(packet)
     for packet in writer.encode(None):
+        size += packet.size
         decoded += reader.decode(packet)
     decoded += reader.decode(None)
     assert len(decoded) == len(frames), f"{encoder} dropped frames"
-    return yuv_to_rgb(read_planes(decoded[-1]), matrix)[:height, :width]
+    return Coded([read_planes(image) for image in decoded], height, width, size)
+
+
+def last_frame(frames: Sequence[Pixels], encoder: str, options: Mapping[str, str]) -> Pixels:
+    """The last of `frames` behind a codec, see `code`."""
+    return code(frames, encoder, options).image(-1)
 
 
 DECODERS = {"libx264": "h264", "libvpx": "vp8", "libvpx-vp9": "vp9"}

@@ -1,0 +1,1 @@
+"""What students are worth on the frames of a call: coded, decoded, restored (docs/protocol.md)."""
