@@ -53,7 +53,7 @@ class OwnFast(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        side = self.unshuffle_factor
+        side = self.multiple_of
         padded = F.pad(x, (0, -width % side, 0, -height % side), mode="replicate")
         detail = F.pixel_shuffle(self.body(F.pixel_unshuffle(padded, side)), side)
         return x + detail[..., :height, :width]

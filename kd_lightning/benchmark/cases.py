@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from kd_lightning.benchmark.speed import FRAMES, Case, network_of
-from kd_lightning.deploy.backends import automatic, cpu_has_bf16, installed
+from kd_lightning.deploy.backends import automatic, backends, cpu_has_bf16
 from kd_lightning.models.artifact import load_artifact
 
+CPU = torch.device("cpu")
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {  # compact networks of basicsr for scale 2
     "SRVGGNetCompact": ("srvgg_arch.SRVGGNetCompact", {"upscale": 2}),
     "EDSR-baseline": (
@@ -62,13 +63,15 @@ def ways(students: Iterable[Case]) -> list[Case]:
     is what --backend auto --precision auto takes."""
     found = []
     for case in students:
-        able = [("torch", "fp32"), ("onnx", "fp32"), ("openvino", "fp32")]
-        if case.architecture == "StudentCNN":  # of the others OpenVINO is faster
-            able.append(("ncnn", "fp32"))
-        if cpu_has_bf16():
-            able += [("torch", "bf16"), ("openvino", "bf16")]
-        able = [(backend, precision) for backend, precision in able if installed(backend)]
-        best = automatic(network_of(case), torch.device("cpu"))
+        network = network_of(case)
+        able = [
+            (backend.name, precision)
+            for backend in backends()
+            if backend.installed() and backend.supports(network) and backend.suits(network, "fp32")
+            for precision in backend.precisions(CPU)
+            if precision != "bf16" or cpu_has_bf16()
+        ]
+        best = automatic(network, CPU)
         for backend, precision in able:
             label = "default" if (backend, precision) == best else f"{backend} {precision}"
             method = f"{case.method} {label}"

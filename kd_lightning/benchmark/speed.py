@@ -132,7 +132,7 @@ def _prepare(case: Case) -> tuple[Call | None, Call, dict[str, Any]]:
     if case.weights:
         runner = open_weights(case.weights, device="cpu")
     else:
-        runner = from_network(network, case.backend, torch.device("cpu"), case.precision)  # type: ignore[arg-type]
+        runner = from_network(network, case.backend, torch.device("cpu"), case.precision)
     x = x.contiguous(memory_format=torch.channels_last) if case.backend == "torch" else x
     return lambda: runner(x), lambda: enhance(runner, small, 2), facts
 

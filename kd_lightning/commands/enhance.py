@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kd_lightning.commands.failures import one_line, say, show
+from kd_lightning.deploy.backends import MODULES
 from kd_lightning.errors import UserError
 from kd_lightning.models.pretrained import DEFAULT, find_weights
 
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT,
         help="name of a student of the package, or .safetensors, .onnx, .xml; default: %(default)s",
     )
-    add("--backend", choices=("auto", "torch", "onnx", "openvino", "ncnn"), default="auto")
+    add("--backend", choices=("auto", *MODULES), default="auto")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     add("--tile", default="auto", help="tile side in pixels; bounds the memory")
@@ -69,6 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     weights = find_weights(options.weights)
 
     from kd_lightning.deploy.backends import open_weights
+    from kd_lightning.deploy.parity import WrongBackend
     from kd_lightning.imageio.decode import MAX_PIXELS
 
     runner = open_weights(weights, options.backend, options.device, options.precision)
@@ -83,6 +85,8 @@ def _run(options: argparse.Namespace) -> int:
         try:
             _refuse_existing(target, options.force)
             notes = _one(name, shown, target, runner, scale, tile, limit)
+        except WrongBackend:
+            raise
         except Exception as error:  # each image's own: the others go on
             failed += 1
             reason = one_line(error)

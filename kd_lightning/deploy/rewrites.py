@@ -1,13 +1,17 @@
 """A network in other forms of the same output, which CPUs run faster or round less."""
 
-from typing import Any, cast
+from copy import deepcopy
+from functools import partial
+from typing import Any, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.models.network import Network, fuse
-from kd_lightning.models.students import StudentFast, Unshuffle
+from kd_lightning.models.network import Network, fuse, model_info
+from kd_lightning.models.students import Unshuffle
+
+PROBE = 16  # pixels, at least, of the image that shows which layers read it
 
 
 class _FourPixels(nn.Module):
@@ -40,7 +44,7 @@ class _FourPixels(nn.Module):
     @classmethod
     def fits(cls, layer: nn.Module) -> bool:
         return (
-            isinstance(layer, nn.Conv2d)
+            _is_plain(layer)
             and layer.out_channels <= cls.few
             and (layer.kernel_size, layer.stride, layer.padding) == ((3, 3), (1, 1), (1, 1))
             and (layer.dilation, layer.groups, layer.padding_mode) == ((1, 1), 1, "zeros")
@@ -74,27 +78,88 @@ class _DepthToSpace(torch.autograd.Function):
         return g.op("DepthToSpace", blocks, blocksize_i=side, mode_s="DCR")
 
 
-class _ToBlocks(Unshuffle):
-    """`Unshuffle` in the order of `_SpaceToDepth`; of both numbers of a value where `split`."""
-
-    def __init__(self, side: int, split: bool) -> None:
-        super().__init__(side)
-        self.split = split
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = split_hi_lo(x) if self.split else (x,)
-        side = self.downscale_factor
-        return torch.cat([_SpaceToDepth.apply(self.padded(part), side) for part in parts], dim=1)
-
-
 class FromBlocks(nn.PixelShuffle):
+    """The inverse of `_SpaceToDepth` as a layer."""
+
     def forward(self, blocks: Tensor) -> Tensor:
         return cast(Tensor, _DepthToSpace.apply(blocks, self.upscale_factor))
 
 
-class _Split(nn.Module):
+class _OnBlocks(nn.Module):
+    """What `Network.unshuffle_factor` states, with the pixels in the order of `_SpaceToDepth`.
+
+    Args:
+        body: see `Network`; its first and last layers become theirs in that order.
+        side: the factor.
+        split: the first layer reads both numbers of a value (`split_hi_lo`), which are told apart
+            next to the graph's input, where OpenVINO still computes in float32.
+    """
+
+    def __init__(self, body: nn.Sequential, side: int, split: bool) -> None:
+        super().__init__()
+        order = blocks_order(side)
+        first, last = cast(nn.Conv2d, body[0]), cast(nn.Conv2d, body[-1])
+        first.weight = nn.Parameter(first.weight.detach()[:, order])
+        last.weight = nn.Parameter(last.weight.detach()[order])
+        if last.bias is not None:
+            last.bias = nn.Parameter(last.bias.detach()[order])
+        if split:
+            first.weight = nn.Parameter(first.weight.detach().repeat(1, 2, 1, 1))
+            first.in_channels *= 2
+        self.body = body
+        self.split = split
+        self.unshuffle = Unshuffle(side)
+        self.shuffle = FromBlocks(side)
+
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(split_hi_lo(x), dim=1)
+        height, width = x.shape[-2:]
+        parts = split_hi_lo(x) if self.split else (x,)
+        side = self.unshuffle.downscale_factor
+        blocks = [_SpaceToDepth.apply(self.unshuffle.padded(part), side) for part in parts]
+        detail = self.shuffle(self.body(torch.cat(blocks, dim=1)))
+        return x + detail[..., :height, :width]
+
+    @staticmethod
+    def fits(network: Network) -> bool:
+        factor = model_info(network).unshuffle_factor
+        if not factor:
+            return False
+        body = network.body
+        if not isinstance(body, nn.Sequential):
+            return False
+        first, last = body[0], body[-1]
+        layers = [layer for _, layer in body.named_modules(remove_duplicate=False)]
+        channels = 3 * factor**2
+        return (
+            layers.count(first) == layers.count(last) == 1
+            and _is_plain(first)
+            and _is_plain(last)
+            and (first.in_channels, first.groups) == (channels, 1)
+            and (last.out_channels, last.groups) == (channels, 1)
+        )
+
+
+class _HiLoConv(nn.Conv2d):
+    """A convolution of the same output, which reads each value as two numbers."""
+
+    def __init__(self, plain: nn.Conv2d) -> None:
+        super().__init__(
+            2 * plain.in_channels,
+            plain.out_channels,
+            plain.kernel_size,  # type: ignore[arg-type]
+            plain.stride,  # type: ignore[arg-type]
+            plain.padding,  # type: ignore[arg-type]
+            plain.dilation,  # type: ignore[arg-type]
+            plain.groups,
+            plain.bias is not None,
+            plain.padding_mode,
+        )
+        self.weight = nn.Parameter(plain.weight.detach().repeat(1, 2, 1, 1))
+        self.bias = plain.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = zip(*(part.chunk(self.groups, dim=1) for part in split_hi_lo(x)), strict=True)
+        return super().forward(torch.cat([part for group in groups for part in group], dim=1))
 
 
 def split_hi_lo(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,41 +169,32 @@ def split_hi_lo(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def split_input(network: Network) -> Network:
-    """A copy that computes the same, whose first convolution reads each value of the image as two
+    """A copy that computes the same, whose convolutions of the image read each value of it as two
     numbers (`split_hi_lo`). Rounding the image is most of what bf16 loses: in the brighter half of
     the range it has steps of one 8-bit level."""
     network = fuse(network)
-    first = _doubled(network)
-    name = next(name for name, layer in network.named_modules() if layer is first)
-    network.set_submodule(name, nn.Sequential(_Split(), first))
+    for name in _readers_of_the_image(network):
+        network.set_submodule(name, _HiLoConv(cast(nn.Conv2d, network.get_submodule(name))))
     return network
 
 
-def optimize_for_cpu(network: Network, split: bool = False) -> Network:
-    """A copy that computes the same, in the forms that CPUs run faster: `_FourPixels` for
-    convolutions to few channels, `_ToBlocks` and `FromBlocks` around those of a StudentFast.
+def optimize_for_cpu(network: Network, split: bool = False) -> nn.Module:
+    """A module that computes the same, in the forms that CPUs run faster: `_FourPixels` for
+    convolutions to few channels, and `_OnBlocks` where the network states an `unshuffle_factor`.
 
     Args:
-        split: as `split_input` too, done where OpenVINO still computes in float32: next to the
-            graph's input.
+        split: as `split_input` too.
     """
-    if not isinstance(network, StudentFast):
-        network = split_input(network) if split else fuse(network)
+    module: nn.Module
+    if _OnBlocks.fits(network):
+        body = cast(nn.Sequential, fuse(network).body)
+        module = _OnBlocks(body, model_info(network).unshuffle_factor, split)
     else:
-        network = fuse(network)
-        order = blocks_order(network.multiple_of)
-        first, last = _convolutions(network)[0], _convolutions(network)[-1]
-        first.weight = nn.Parameter(first.weight.detach()[:, order])
-        last.weight = nn.Parameter(last.weight.detach()[order])
-        last.bias = nn.Parameter(cast(Tensor, last.bias).detach()[order])
-        if split:
-            _doubled(network)
-        network.unshuffle = _ToBlocks(network.multiple_of, split)
-        network.shuffle = FromBlocks(network.multiple_of)
-    for name, layer in list(network.named_modules()):
+        module = split_input(network) if split else fuse(network)
+    for name, layer in list(module.named_modules(remove_duplicate=False)):
         if _FourPixels.fits(layer):
-            network.set_submodule(name, _FourPixels(layer))
-    return network
+            module.set_submodule(name, _FourPixels(cast(nn.Conv2d, layer)))
+    return module
 
 
 def blocks_order(side: int) -> Tensor:
@@ -146,13 +202,26 @@ def blocks_order(side: int) -> Tensor:
     return torch.arange(3 * side**2).view(3, -1).T.flatten()
 
 
-def _convolutions(network: Network) -> list[nn.Conv2d]:
-    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether it is a convolution and nothing more: no subclass, no hook that changes it."""
+    return type(layer) is nn.Conv2d and not (layer._forward_hooks or layer._forward_pre_hooks)
 
 
-def _doubled(network: Network) -> nn.Conv2d:
-    """The first convolution, made to read the sum of two images."""
-    first = _convolutions(network)[0]
-    first.weight = nn.Parameter(first.weight.detach().repeat(1, 2, 1, 1))
-    first.in_channels *= 2
-    return first
+def _readers_of_the_image(network: Network) -> list[str]:
+    """Names of the plain convolutions that read the image or what is made of it without weights,
+    in whatever order they are declared: the input of any other one needs a gradient."""
+    found: list[str] = []
+
+    def note(name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs and not inputs[0].requires_grad:
+            found.append(name)
+
+    with torch.inference_mode(False), torch.enable_grad():
+        probe = deepcopy(network).eval().requires_grad_(True)
+        place = next(probe.parameters()).device
+        layers = probe.named_modules(remove_duplicate=False)
+        for name, layer in [item for item in layers if _is_plain(item[1])]:
+            layer.register_forward_pre_hook(partial(note, name))
+        side = -(-PROBE // network.multiple_of) * network.multiple_of
+        probe(torch.zeros(1, 3, side, side, device=place))
+    return list(dict.fromkeys(found))

@@ -2,19 +2,16 @@
 
 What surrounds a tiny network (interpolation, rounding, conversions, each a pass over the large
 float image) takes as long as half the network. Here the interpolation is a convolution that
-writes blocks of pixels, the layout that a StudentFast works in, and the large image exists in
-8 bits only.
+writes blocks of pixels, the layout that a network with an `unshuffle_factor` works in, and the
+large image exists in 8 bits only.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.models.interpolate import upscale
-from kd_lightning.models.network import Network
-from kd_lightning.models.students import StudentFast
-
-REACH = 2  # pixels of the small frame, to each side, that a pixel of the large one depends on
+from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
+from kd_lightning.models.network import Network, model_info
 
 
 class Interpolation(nn.Module):
@@ -32,10 +29,10 @@ class Interpolation(nn.Module):
 
     def __init__(self, scale: int, order: Tensor | None = None) -> None:
         super().__init__()
-        middle = 4 * REACH
+        middle = 4 * KERNEL_RADIUS
         impulses = torch.zeros(3, 3, 2 * middle, 2 * middle)
         impulses[range(3), range(3), middle, middle] = 1
-        near = slice(middle - REACH, middle + REACH + 1)
+        near = slice(middle - KERNEL_RADIUS, middle + KERNEL_RADIUS + 1)
         response = F.pixel_unshuffle(upscale(impulses, scale), scale)[..., near, near]
         kernel = response.flip(-2, -1).transpose(0, 1)
         kernel = kernel if order is None else kernel[order]
@@ -45,10 +42,14 @@ class Interpolation(nn.Module):
 
     def forward(self, frame: Tensor) -> Tensor:
         lr = frame.permute(0, 3, 1, 2).float()
-        image = F.conv2d(lr, self.kernel, padding=REACH)
+        image = F.conv2d(lr, self.kernel, padding=KERNEL_RADIUS)
         # Taps outside the frame are left out and the rest rescaled, as Pillow does.
-        inside_rows = F.conv2d(torch.ones_like(lr[:1, :1, :, :1]), self.rows, padding=(REACH, 0))
-        inside_columns = F.conv2d(torch.ones_like(lr[:1, :1, :1]), self.columns, padding=(0, REACH))
+        inside_rows = F.conv2d(
+            torch.ones_like(lr[:1, :1, :, :1]), self.rows, padding=(KERNEL_RADIUS, 0)
+        )
+        inside_columns = F.conv2d(
+            torch.ones_like(lr[:1, :1, :1]), self.columns, padding=(0, KERNEL_RADIUS)
+        )
         return (image * inside_rows.reciprocal() * inside_columns.reciprocal()).clamp(0, 1)
 
 
@@ -63,6 +64,7 @@ class Uint8Model(nn.Module):
         super().__init__()
         self.network = network
         self.half_format = half
+        self.on_blocks = model_info(network).unshuffle_factor == network.scale
         self.interpolate = Interpolation(network.scale)
 
     def forward(self, frame: Tensor) -> Tensor:
@@ -75,9 +77,9 @@ class Uint8Model(nn.Module):
             with autocast:
                 return as_frame(network(lr))
         blocks = self.interpolate(frame)
-        if isinstance(network, StudentFast) and network.multiple_of == scale:
+        if self.on_blocks:
             with autocast:
-                return as_frame(blocks + network.body(blocks), scale)
+                return as_frame(blocks + network.body(blocks), scale)  # type: ignore[operator]
         x = F.pixel_shuffle(blocks, scale).contiguous(memory_format=torch.channels_last)
         with autocast:
             return as_frame(network(x))

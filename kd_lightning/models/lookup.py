@@ -13,10 +13,10 @@ from pathlib import Path
 from torch import nn
 
 from kd_lightning.errors import UserError
-from kd_lightning.models import students, swinir
+from kd_lightning.models import students, swinir, unet
 from kd_lightning.models.network import Network
 
-OURS = (students, swinir)
+OURS = (students, swinir, unet)
 
 
 def import_modules(names: Iterable[str]) -> None:
@@ -44,8 +44,8 @@ def find_class(name: str, source: Path | str) -> type[nn.Module]:
     """The class `name`; `source` is named in errors.
 
     Args:
-        name: module.Class, or a bare name of a class in kd_lightning.models.students or .swinir
-            (as files from before 0.2 have it).
+        name: module.Class, or a bare name of a class in kd_lightning.models (as the first
+            artifacts have it).
 
     Raises:
         UserError: no such class of ours, nor of a module that is imported.

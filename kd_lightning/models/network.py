@@ -28,7 +28,7 @@ class Network(nn.Module):
         multiple_of: grid of the input, in pixels, on which tiles must start.
         any_size: whether its graph, traced at one height and width, holds for all others. False
             for networks that compute something from the size in Python; they run in torch only.
-        unshuffle_factor: r > 1 states that the network has an nn.Sequential `body`, and that
+        unshuffle_factor: r > 1 states that the network has a `body`, an nn.Sequential, and that
             `forward(x)` is `x + shuffle(body(unshuffle(x)))`: F.pixel_unshuffle by r of the image
             with its last row and column repeated up to multiples of r, F.pixel_shuffle by r,
             cropped to the image. Backends then move pixels once, and only in 8 bits. 0: it is not.
@@ -77,7 +77,13 @@ def model_info(network: nn.Module) -> ModelInfo:
                 "takes_lr, radius and multiple_of as kd_lightning.models.network.Network describes"
             )
         found[field.name] = value
-    return ModelInfo(**found)
+    info = ModelInfo(**found)
+    if info.unshuffle_factor and not isinstance(getattr(network, "body", None), nn.Module):
+        raise UserError(
+            f"{type(network).__name__} states unshuffle_factor={info.unshuffle_factor}, but has no "
+            "`body` that works on the unshuffled image; leave it 0"
+        )
+    return info
 
 
 def fuse(network: AnyNetwork) -> AnyNetwork:

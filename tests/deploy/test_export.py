@@ -11,6 +11,8 @@ from torch import Tensor
 
 from kd_lightning.commands import export as export_cli
 from kd_lightning.deploy import export as exporting
+from kd_lightning.deploy import int8
+from kd_lightning.deploy.backends import onnx as onnx_backend
 from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.deploy.export import export
@@ -65,7 +67,7 @@ def test_half_weights_take_half_the_space(tmp_path: Path, fast_weights: Path) ->
 @pytest.mark.slow
 def test_int8_stays_close(tmp_path: Path, fast_weights: Path, photos: Path, monkeypatch) -> None:
     pytest.importorskip("nncf")
-    monkeypatch.setattr(exporting, "CALIBRATION_TILES", 16)
+    monkeypatch.setattr(int8, "CALIBRATION_TILES", 16)
     measured = export(fast_weights, tmp_path / "s.xml", "int8", photos)
     assert measured["psnr to fp32"] > 38
     assert b"FakeQuantize" in (tmp_path / "s.xml").read_bytes()
@@ -74,8 +76,8 @@ def test_int8_stays_close(tmp_path: Path, fast_weights: Path, photos: Path, monk
 def test_calibration_tiles_are_what_training_feeds(
     photos: Path, fast: StudentFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "CALIBRATION_TILES", 15)
-    tiles = exporting.calibration_tiles(photos, fast)
+    monkeypatch.setattr(int8, "CALIBRATION_TILES", 15)
+    tiles = int8.calibration_tiles(photos, fast)
     assert len(tiles) == 15
     assert all(tile.shape == (1, 3, 128, 128) for tile in tiles)
     assert 0 <= min(float(t.min()) for t in tiles) < max(float(t.max()) for t in tiles) <= 1
@@ -83,7 +85,7 @@ def test_calibration_tiles_are_what_training_feeds(
 
 def test_int8_without_pictures_is_refused(tmp_path: Path, fast_weights: Path) -> None:
     for folder in (None, tmp_path):
-        with pytest.raises(UserError, match="int8 needs real pictures"):
+        with pytest.raises(UserError, match="int8 needs real images"):
             export(fast_weights, tmp_path / "s.xml", "int8", folder)
     assert list(tmp_path.iterdir()) == []
 
@@ -92,13 +94,13 @@ def test_an_export_that_disagrees_is_not_written(
     tmp_path: Path, fast_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnx")
-    faithful = exporting.onnx_runner
+    faithful = onnx_backend.onnx_runner
 
     def wrong(model: str):
         run = faithful(model)
         return lambda x: run(x) + 1e-3 * (x.shape[-1] % 2)  # wrong for odd widths only
 
-    monkeypatch.setattr(exporting, "onnx_runner", wrong)
+    monkeypatch.setattr(onnx_backend, "onnx_runner", wrong)
     with pytest.raises(UserError, match=r"differs from torch by 0\.001"):
         export(fast_weights, tmp_path / "s.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -163,6 +165,38 @@ def test_metadata_goes_into_the_export(tmp_path: Path, fast_weights: Path) -> No
     props = {p.key: p.value for p in onnx.load(tmp_path / "s.onnx").metadata_props}
     assert json.loads(props["architecture"]) == "kd_lightning.models.students.StudentFast"
     assert json.loads(props["note"]) == "random"
+
+
+@pytest.mark.parametrize("name", ["s.onnx", "s.xml"])
+def test_exports_of_the_first_version_still_open(
+    tmp_path: Path, fast_weights: Path, name: str
+) -> None:
+    """Their header says "traits" and "stride"."""
+    onnx, openvino = pytest.importorskip("onnx"), pytest.importorskip("openvino")
+    traits = json.dumps({"scale": 2, "takes_lr": False, "radius": 7, "stride": 2})
+    export(fast_weights, tmp_path / f"new_{name}")
+    if name == "s.onnx":
+        graph = onnx.load(tmp_path / "new_s.onnx")
+        onnx.helper.set_model_props(graph, {"traits": traits})
+        onnx.save_model(graph, tmp_path / name)
+    else:
+        old = openvino.Core().read_model(tmp_path / "new_s.xml")
+        old.set_rt_info({"traits": traits}, ["kd_lightning"])
+        openvino.save_model(old, tmp_path / name, compress_to_fp16=False)
+    assert "model_info" not in (tmp_path / name).read_bytes().decode(errors="ignore")
+    runner = open_weights(tmp_path / name, device="cpu", precision="fp32")
+    assert (runner.scale, runner.multiple_of, runner.radius) == (2, 2, 7)
+    assert levels_apart(tmp_path / name, fast_weights) <= 1
+
+
+def test_header_of_another_program_is_refused(tmp_path: Path, fast_weights: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    export(fast_weights, tmp_path / "s.onnx")
+    graph = onnx.load(tmp_path / "s.onnx")
+    onnx.helper.set_model_props(graph, {"author": "another"})
+    onnx.save_model(graph, tmp_path / "s.onnx")
+    with pytest.raises(UserError, match=r"s\.onnx: not an export of kd-export"):
+        open_weights(tmp_path / "s.onnx", device="cpu")
 
 
 def test_command_line(tmp_path: Path, fast_weights: Path, capsys) -> None:

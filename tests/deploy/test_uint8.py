@@ -56,7 +56,7 @@ def opened(network: Network, backend: str, precision: str) -> Runner:
     pytest.importorskip(backend)
     if precision == "bf16" and not cpu_has_bf16():
         pytest.skip("a CPU without bf16")
-    return from_network(network.eval(), backend, torch.device("cpu"), precision)  # type: ignore[arg-type]
+    return from_network(network.eval(), backend, torch.device("cpu"), precision)
 
 
 @pytest.mark.parametrize(("backend", "precision"), WAYS)

@@ -6,6 +6,7 @@ stay in the cache of a core, and each core has tiles of its own.
 
 import struct
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,34 +15,103 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kd_lightning.deploy.backends.backend import (
+    ENGINE_TILE,
+    Backend,
+    Runner,
+    cpu_has_bf16,
+    runner_fields,
+)
+from kd_lightning.deploy.uint8 import Uint8Model
 from kd_lightning.errors import UserError
-from kd_lightning.models.network import Network, fuse
-from kd_lightning.models.students import StudentCNN, StudentFast
+from kd_lightning.models.network import Network, fuse, model_info
 from kd_lightning.models.tiling import spans
 
-TILE = 40  # pixels without the halo; of 40 to 128 the fastest for StudentCNN
+TILE = 40  # pixels without the halo; of 40 to 128 the fastest for 64 channels
+WIDE = 64  # channels from which on it is faster than OpenVINO in fp32
 FLOAT32 = struct.pack("<I", 0)  # marks weights that are stored as they are
-ACTIVATIONS = {nn.SiLU: "Swish", nn.GELU: "GELU"}
+ACTIVATIONS: Mapping[type[nn.Module], str] = {
+    nn.ReLU: "ReLU",
+    nn.PReLU: "PReLU",
+    nn.SiLU: "Swish",
+    nn.GELU: "GELU",
+}
+
+
+class Ncnn(Backend):
+    """Runs networks with a `body` of 3x3 convolutions and activations, in fp32."""
+
+    name = "ncnn"
+    extra = "ncnn"
+    module = "ncnn"
+
+    def precisions(self, device: torch.device) -> tuple[str, ...]:
+        return ("fp32",) if device.type == "cpu" else ()
+
+    def supports(self, network: Network) -> bool:
+        return _is_chain(getattr(fuse(network), "body", None))
+
+    def suits(self, network: Network, precision: str) -> bool:
+        fp32 = precision == "fp32" or (precision == "auto" and not cpu_has_bf16())
+        convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+        return fp32 and max(layer.out_channels for layer in convolutions) >= WIDE
+
+    def open(self, network: Network, device: torch.device, precision: str) -> Runner:
+        info = model_info(network)
+        network = with_ncnn(network)
+        inference = torch.inference_mode()
+        return Runner(
+            inference(network),
+            "ncnn cpu fp32",
+            torch.device("cpu"),
+            **runner_fields(info),
+            tile=ENGINE_TILE * info.multiple_of,
+            frame=inference(Uint8Model(network)),
+        )
+
+
+BACKEND = Ncnn()
 
 
 def with_ncnn(network: Network) -> Network:
-    """A copy of a student that computes the same, its `body` run by ncnn in float32 on the CPU.
+    """A copy that computes the same, its `body` run by ncnn in float32 on the CPU.
 
     Raises:
-        UserError: ncnn cannot run this architecture.
+        UserError: ncnn cannot run this body.
     """
-    if not isinstance(network, StudentCNN | StudentFast):
-        raise UserError(f"backend=ncnn runs students, not {type(network).__name__}; use torch")
+    if not BACKEND.supports(network):
+        raise UserError(
+            "backend=ncnn runs networks with a `body` of 3x3 convolutions and activations, which "
+            f"{type(network).__name__} has not; use torch"
+        )
     network = fuse(network)
-    network.body = NcnnBody(network.body)  # type: ignore[assignment]
+    network.body = NcnnBody(network.body)  # type: ignore[arg-type]
     return network
+
+
+def _is_chain(body: Any) -> bool:
+    """Whether `NcnnBody` can run it: convolutions of stride 1 and zero padding 1, and activations,
+    those of ReLU after a convolution."""
+    if not isinstance(body, nn.Sequential) or type(body[-1]) is not nn.Conv2d:
+        return False
+    for before, layer in zip([None, *body], body, strict=False):
+        if type(layer) is nn.Conv2d:
+            shape = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+            known = shape == ((3, 3), (1, 1), (1, 1), (1, 1)) and layer.groups == 1
+            known = known and layer.padding_mode == "zeros" and layer.bias is not None
+        else:
+            known = type(layer) in ACTIVATIONS and type(before) is nn.Conv2d
+            known = known and getattr(layer, "approximate", "none") == "none"
+        if not known or layer._forward_hooks or layer._forward_pre_hooks:
+            return False
+    return True
 
 
 class NcnnBody(nn.Module):
     """(B,C,H,W) float32 through 3x3 convolutions and activations, in tiles on all cores.
 
     Args:
-        body: convolutions of zero padding 1 and the activations of `students.ACTIVATIONS`.
+        body: see `_is_chain`.
     """
 
     def __init__(self, body: nn.Sequential) -> None:

@@ -1,153 +1,96 @@
-"""OpenVINO on the CPU: a network's graph on float images, and on frames in 8 bits."""
+"""OpenVINO on the CPU, and its .xml files."""
 
-import functools
-from collections.abc import Callable
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.deploy.onnx_graph import interpolation_to_onnx
+from kd_lightning.deploy.backends.backend import (
+    ENGINE_TILE,
+    Backend,
+    Runner,
+    cpu_has_bf16,
+    lazily,
+    read_header,
+    runner_fields,
+)
+from kd_lightning.deploy.int8 import quantized
+from kd_lightning.deploy.onnx_graph import to_onnx
+from kd_lightning.deploy.openvino_graph import float_runner, frame_runner, read_graph
+from kd_lightning.errors import UserError
+from kd_lightning.models.network import Network, model_info
 
-HINTS = {"fp32": "f32", "bf16": "bf16"}
-
-
-def read_graph(model: Any) -> Any:
-    """An ov.Model from a path, a serialised ONNX model or an ov.Model."""
-    import openvino
-
-    if isinstance(model, (str, Path, bytes)):
-        return openvino.Core().read_model(model)
-    return model
-
-
-def float_runner(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
-    """(B,3,H,W) float32 through the graph `model`, see `read_graph`."""
-    infer = _compiled(read_graph(model), precision)
-
-    def run(x: Tensor) -> Tensor:
-        return torch.from_numpy(infer(x.contiguous().numpy()).copy())
-
-    return run
+KEYS = ("model_info", "traits", "degradation")
 
 
-def frame_runner(
-    model: Any, precision: str, scale: int, takes_lr: bool
-) -> Callable[[Tensor], Tensor]:
-    """(1,h,w,3) uint8 to (1,h*scale,w*scale,3) uint8: interpolation, network and rounding.
+class OpenVino(Backend):
+    """Runs networks whose graph takes any size, in fp32 and bf16."""
 
-    A size that comes twice in a row gets graphs of its own, in which OpenVINO fuses more: a tenth
-    of a second to compile, and a fifth less for the frames of a small student.
-    """
-    network = read_graph(model)
-    blocks = _works_on_blocks(network, scale)
-    if takes_lr:
-        graphs = [(_between_frames(network.clone()), precision)]
-    else:
-        graphs = [
-            # Apart, because bf16 is all or nothing, and would round the image by a level.
-            (read_graph(interpolation_to_onnx(scale, blocks)), "fp32"),
-            (_to_frame(network.clone(), scale if blocks else 1), precision),
-        ]
+    name = "openvino"
+    extra = "openvino"
+    module = "openvino"
+    exports: Mapping[str, tuple[str, ...]] = {".xml": ("fp32", "fp16", "int8")}
 
-    @functools.lru_cache(1)  # a second one would double the memory for feature maps
-    def compiled(size: torch.Size | None) -> list[Callable[[Any], Any]]:
-        stages = []
-        shape: Any = size
-        for graph, number_format in graphs:
-            if size is not None:
-                graph = graph.clone()
-                graph.reshape(list(shape))
-                shape = graph.output(0).shape
-            stages.append(_compiled(graph, number_format))
-        return stages
+    def precisions(self, device: torch.device) -> tuple[str, ...]:
+        if device.type != "cpu":
+            return ()
+        return ("bf16", "fp32") if cpu_has_bf16() else ("fp32", "bf16")
 
-    last = None
+    def supports(self, network: Network) -> bool:
+        return model_info(network).any_size
 
-    def run(frame: Tensor) -> Tensor:
-        nonlocal last
-        stages = compiled(frame.shape if frame.shape == last else None)
-        last = frame.shape
-        image = frame.contiguous().numpy()
-        for infer in stages:
-            image = infer(image)
-        return torch.from_numpy(image.copy())
+    def open(self, network: Network, device: torch.device, precision: str) -> Runner:
+        graph = read_graph(to_onnx(network, split=precision == "bf16"))
+        fields = runner_fields(model_info(network))
+        return _runner(graph, f"openvino cpu {precision}", precision, fields)
 
-    return run
+    def open_file(self, path: Path, precision: str) -> Runner:
+        import openvino
 
+        try:
+            graph = openvino.Core().read_model(path)
+            places = [["kd_lightning", key] for key in KEYS]
+            header = {
+                place[1]: graph.get_rt_info(place).astype(str)
+                for place in places
+                if graph.has_rt_info(place)
+            }
+        except Exception as error:
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(f"{path}: not an export of kd-export ({reason})") from None
+        name = f"openvino cpu {precision} {path.stem}"
+        return _runner(graph, name, precision, read_header(path, header))
 
-def _compiled(graph: Any, precision: str) -> Callable[[Any], Any]:
-    """numpy to numpy; the output is overwritten by the next call.
+    def write(
+        self,
+        network: Network,
+        header: Mapping[str, Any],
+        path: Path,
+        precision: str,
+        calibration: list[Tensor],
+    ) -> None:
+        import openvino
 
-    The precision is a hint that must be given: without it OpenVINO silently computes in bf16
-    where the CPU can.
-    """
-    import openvino
-
-    hints = {
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    request = openvino.Core().compile_model(graph, "CPU", hints).create_infer_request()
-    return lambda x: request.infer([x], share_inputs=True, share_outputs=True)[0]
+        graph = read_graph(to_onnx(network, split=precision != "int8"))
+        if precision == "int8":
+            graph = quantized(graph, calibration)
+        for key, value in header.items():
+            graph.set_rt_info(json.dumps(value), ["kd_lightning", key])
+        openvino.save_model(graph, path, compress_to_fp16=precision == "fp16")
 
 
-def _works_on_blocks(graph: Any, scale: int) -> bool:
-    """Whether the network is a StudentFast with blocks as large as the interpolation's."""
-    sides = [
-        op.get_attributes()["block_size"]
-        for op in graph.get_ops()
-        if op.get_type_name() == "SpaceToDepth"
-    ]
-    return bool(sides) and set(sides) == {scale}
+BACKEND = OpenVino()
 
 
-def _to_frame(graph: Any, side: int) -> Any:
-    """The network's graph with its output as an 8-bit frame. With `side` above 1 its input is the
-    SpaceToDepth of the image, and the large image is put together from blocks in 8 bits only."""
-    import openvino
-
-    (image,) = graph.get_parameters()
-    if side > 1:
-        for op in _moves_of_pixels(graph):
-            op.output(0).replace(op.input_value(0))
-        image.set_partial_shape(openvino.PartialShape([-1, 3 * side**2, -1, -1]))
-        graph.validate_nodes_and_infer_types()
-    (result,) = graph.get_results()
-    return openvino.Model([_levels(result.input_value(0), side)], [image])
-
-
-def _moves_of_pixels(graph: Any) -> list[Any]:
-    """Padding and SpaceToDepth at the input; the last DepthToSpace, and what crops the padding."""
-    ops = graph.get_ordered_ops()
-    start = [op for op in ops if op.get_type_name() == "SpaceToDepth"]
-    pads = [op.input_value(0).get_node() for op in start]
-    end = next(op for op in reversed(ops) if op.get_type_name() == "DepthToSpace")
-    crops = [target.get_node() for target in end.output(0).get_target_inputs()]
-    around = [op for op in pads + crops if op.get_type_name() in ("Pad", "Slice", "StridedSlice")]
-    return [*start, end, *around]
-
-
-def _between_frames(graph: Any) -> Any:
-    """The graph of a network that takes the small image, from 8 bits to 8 bits."""
-    import openvino
-    from openvino import opset13 as op
-
-    (image,) = graph.get_parameters()
-    (result,) = graph.get_results()
-    frame = op.parameter([-1, -1, -1, 3], openvino.Type.u8)
-    lr = op.divide(op.convert(frame, "f32"), np.float32(255))
-    image.output(0).replace(op.transpose(lr, [0, 3, 1, 2]).output(0))
-    return openvino.Model([_levels(result.input_value(0))], [frame])
-
-
-def _levels(image: Any, side: int = 1) -> Any:
-    """(B,C,h,w) float to (B,h*side,w*side,C/side**2) uint8."""
-    from openvino import opset13 as op
-
-    scaled = op.multiply(op.clamp(image, 0.0, 1.0), np.float32(255))
-    levels = op.convert(op.round(scaled, "half_to_even"), "u8")
-    return op.transpose(op.depth_to_space(levels, "blocks_first", side), [0, 2, 3, 1])
+def _runner(graph: Any, name: str, precision: str, stated: dict[str, Any]) -> Runner:
+    return Runner(
+        lazily(lambda: float_runner(graph, precision)),
+        name,
+        torch.device("cpu"),
+        **stated,
+        tile=ENGINE_TILE * stated["multiple_of"],
+        frame=lazily(lambda: frame_runner(graph, precision, stated["scale"], stated["takes_lr"])),
+    )

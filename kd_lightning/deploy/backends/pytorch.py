@@ -1,7 +1,8 @@
-"""A network by torch, on a CPU or a GPU: on float images, on 8-bit frames, on videos."""
+"""torch, on a CPU or a GPU: on float images, on 8-bit frames, on videos."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from itertools import chain
 
@@ -9,11 +10,50 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kd_lightning.deploy.backends.backend import (
+    TORCH_TILE,
+    Backend,
+    Runner,
+    cpu_has_bf16,
+    lazily,
+    runner_fields,
+)
 from kd_lightning.deploy.backends.cuda_stream import GpuStream
+from kd_lightning.deploy.rewrites import split_input
 from kd_lightning.deploy.uint8 import Uint8Model
-from kd_lightning.models.network import Network
+from kd_lightning.models.network import Network, model_info
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Torch(Backend):
+    """Runs every network."""
+
+    name = "torch"
+    extra = ""
+    module = "torch"
+
+    def precisions(self, device: torch.device) -> tuple[str, ...]:
+        if device.type == "cuda":
+            return ("fp16", "bf16", "fp32")
+        return ("bf16", "fp32") if cpu_has_bf16() else ("fp32", "bf16")
+
+    def open(self, network: Network, device: torch.device, precision: str) -> Runner:
+        info = model_info(network)
+        network = split_input(network) if precision == "bf16" else network
+        on_gpu = device.type == "cuda"
+        return Runner(
+            torch_runner(network, device, precision),
+            f"torch {device.type} {precision}",
+            device,
+            **runner_fields(info),
+            tile=TORCH_TILE * info.multiple_of,
+            frame=lazily(lambda: torch_frame_runner(network, device, precision)),
+            stream=partial(gpu_frames, network, device, precision) if on_gpu else None,
+        )
+
+
+BACKEND = Torch()
 
 
 def torch_runner(
@@ -36,7 +76,7 @@ def torch_frame_runner(
     network: Network, device: torch.device, precision: str
 ) -> Callable[[Tensor], Tensor]:
     """As `torch_runner`, from 8-bit frames to 8-bit frames: see `Runner.frame`."""
-    whole = _eight_bit(network, device, precision)
+    whole = _uint8_model(network, device, precision)
 
     @torch.inference_mode()
     def run(frame: Tensor) -> Tensor:
@@ -54,12 +94,12 @@ def gpu_frames(
     if first is None:
         return
     height, width, _ = first.shape
-    whole = _eight_bit(network, device, precision)
+    whole = _uint8_model(network, device, precision)
     stream = GpuStream(whole, height, width, compiled=find_spec("triton") is not None)
     yield from stream(chain([first], frames))
 
 
-def _eight_bit(network: Network, device: torch.device, precision: str) -> Uint8Model:
+def _uint8_model(network: Network, device: torch.device, precision: str) -> Uint8Model:
     return Uint8Model(_on(device, network), HALF.get(precision)).to(device)
 
 

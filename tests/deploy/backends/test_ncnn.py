@@ -63,5 +63,5 @@ def test_it_is_taken_for_student_cnn_in_fp32_only() -> None:
 
 def test_other_networks_are_refused() -> None:
     network = SwinIR(embed_dim=8, depths=[2], num_heads=[2], window_size=4)
-    with pytest.raises(UserError, match="backend=ncnn runs students, not SwinIR"):
+    with pytest.raises(UserError, match="activations, which SwinIR has not"):
         with_ncnn(network)

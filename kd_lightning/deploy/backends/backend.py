@@ -1,0 +1,150 @@
+"""What a backend is, and what it gives: a `Runner`."""
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kd_lightning.errors import UserError
+from kd_lightning.models.network import ModelInfo, Network
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+# Side of a tile, at the size that the convolutions see. Engines are slowed by tiles of different
+# shapes, torch more by maps that outgrow the caches.
+ENGINE_TILE = 1280
+TORCH_TILE = 512
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A network ready to run: call it with (B,3,H,W) float32 in [0, 1] on `device`.
+
+    Attributes:
+        run: the computation; returns float32, unclamped.
+        name: backend, device and precision, for people.
+        scale, takes_lr, radius, multiple_of: as the network's.
+        tile: side, in the network's input, at which large images run fast and activations stay
+            within some hundred megabytes.
+        frame: (1,h,w,3) uint8 on the CPU to (1,h*scale,w*scale,3) uint8, interpolation and
+            rounding included; None where only `run` can.
+        stream: many frames of one size, (h,w,3) uint8, faster than one `frame` after the other;
+            what it yields lasts until the next is asked for. None where it would not be faster.
+        degradation: key of what the network was trained to undo; None where the file says nothing.
+    """
+
+    run: Callable[[Tensor], Tensor]
+    name: str
+    device: torch.device
+    scale: int
+    takes_lr: bool
+    radius: int
+    multiple_of: int
+    tile: int = TORCH_TILE
+    frame: Callable[[Tensor], Tensor] | None = None
+    stream: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]] | None = None
+    degradation: str | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.run(x)
+
+
+class Backend:
+    """One way to run networks.
+
+    Attributes:
+        name: as `--backend` has it, and as in MODULES.
+        extra: of the package kd_lightning, which installs it; "" where nothing is to install.
+        module: is importable where it is installed.
+        exports: suffix of the files that it writes and runs -> the precisions of their weights.
+    """
+
+    name: str
+    extra: str
+    module: str
+    exports: Mapping[str, tuple[str, ...]] = {}
+
+    def installed(self) -> bool:
+        return find_spec(self.module) is not None
+
+    def precisions(self, device: torch.device) -> tuple[str, ...]:
+        """What it computes in on this device, what "auto" takes first; () if it does not run."""
+        raise NotImplementedError
+
+    def supports(self, network: Network) -> bool:
+        """Whether it runs this network."""
+        return True
+
+    def suits(self, network: Network, precision: str) -> bool:
+        """Whether "auto" may take it for this network; `precision` may be "auto" too."""
+        return True
+
+    def open(self, network: Network, device: torch.device, precision: str) -> Runner:
+        """A runner for a network in memory, which stays as it is."""
+        raise NotImplementedError
+
+    def open_file(self, path: Path, precision: str) -> Runner:
+        """A runner, on the CPU, for a file with one of the suffixes in `exports`.
+
+        Raises:
+            UserError: the file is not what `write` wrote.
+        """
+        raise NotImplementedError
+
+    def write(
+        self,
+        network: Network,
+        header: Mapping[str, Any],
+        path: Path,
+        precision: str,
+        calibration: list[Tensor],
+    ) -> None:
+        """Write the network with `header` (strings to JSON values) for `open_file`.
+
+        Args:
+            precision: of the weights; one that `exports` has for the suffix of `path`.
+            calibration: inputs of the network (1,3,h,w) float32, for int8; else empty.
+        """
+        raise NotImplementedError
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def lazily(build: Callable[[], Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    """A function that is built when it is first called: compiling takes a second."""
+    built = functools.cache(build)
+    return lambda x: built()(x)
+
+
+def runner_fields(info: ModelInfo) -> dict[str, Any]:
+    """What a `Runner` has of what its network states."""
+    names = {field.name for field in fields(Runner)}
+    return {key: value for key, value in info.as_dict().items() if key in names}
+
+
+def read_header(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a `Runner` that the header of an export (strings of JSON) has.
+
+    Raises:
+        UserError: it has none.
+    """
+    if "model_info" in header:
+        stated = json.loads(header["model_info"])
+    elif "traits" in header:  # as the first versions wrote it
+        stated = json.loads(header["traits"])
+        stated["multiple_of"] = stated.pop("stride")
+    else:
+        raise UserError(f"{path}: not an export of kd-export; export it again")
+    names = {field.name for field in fields(ModelInfo)}
+    info = ModelInfo(**{key: value for key, value in stated.items() if key in names})
+    return runner_fields(info) | {"degradation": json.loads(header.get("degradation", "null"))}

@@ -1,0 +1,132 @@
+"""Whether a backend or an export computes what the network computes in torch."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import cache
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.deploy.backends.backend import Runner
+from kd_lightning.errors import UserError
+from kd_lightning.models.interpolate import super_resolve, upscale
+from kd_lightning.models.network import Network
+
+# Largest difference from the float32 torch network, in units of [0, 1], or of the largest output
+# where that is more, that a backend may show.
+TOLERANCE = {"fp32": 1e-5, "fp16": 4e-3, "bf16": 1.5e-2}
+SIZES = ((64, 64), (96, 160), (61, 43))  # height, width of the check of an export; the last is odd
+TILE = (13, 11)  # height, width of the LR image on which a runner is compared when it is opened
+
+
+class WrongBackend(UserError):
+    """A backend does not compute what the network computes: no image can be trusted to it."""
+
+
+@torch.inference_mode()
+def compare(
+    network: nn.Module, run: Callable[[Tensor], Tensor], tolerance: float, name: Path
+) -> dict[str, float]:
+    """Largest difference of `run` from the network over SIZES; UserError above `tolerance`."""
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for height, width in SIZES:
+        x = torch.rand(1, 3, height, width, generator=generator)
+        ours, theirs = network(x), run(x)
+        if ours.shape != theirs.shape:
+            raise UserError(f"{name}: {tuple(theirs.shape)} where torch gives {tuple(ours.shape)}")
+        worst = max(worst, float((ours - theirs).abs().max()))
+    if not worst <= tolerance:
+        raise UserError(f"{name}: differs from torch by {worst:.2g}, allowed is {tolerance:.2g}")
+    return {"largest difference": worst}
+
+
+def checked(runner: Runner, network: Network, precision: str) -> Runner:
+    """The same runner, which before its first answer compares itself with `network` on a small
+    image, each of `run` and `frame` (`stream` counts as that) once; it raises WrongBackend where
+    they differ by more than TOLERANCE."""
+    tolerance = TOLERANCE[precision]
+
+    @cache
+    def run_is_right() -> None:
+        with torch.inference_mode():
+            x = _tile().permute(0, 3, 1, 2).float() / 255
+            x = x if runner.takes_lr else upscale(x, runner.scale).clamp(0, 1)
+            expected = network(x.to(_place(network))).cpu()
+            found = _attempt(network, runner, lambda: runner.run(x.to(runner.device)).cpu())
+            allowed = tolerance * max(1.0, float(expected.abs().max()))
+            _judge(network, runner, expected, found, allowed)
+
+    @cache
+    def frame_is_right() -> None:
+        assert runner.frame
+        frame = runner.frame
+        with torch.inference_mode():
+            lr = _tile().permute(0, 3, 1, 2).float() / 255
+            exact = super_resolve(network, lr.to(_place(network))).cpu()
+            expected = (exact.clamp(0, 1) * 255).round().permute(0, 2, 3, 1) / 255
+            found = _attempt(network, runner, lambda: frame(_tile()).float() / 255)
+            allowed = tolerance * max(1.0, float(exact.abs().max()))
+            _judge(network, runner, expected, found, ceil(255 * allowed) / 255 + 1e-6)
+
+    def run(x: Tensor) -> Tensor:
+        run_is_right()
+        return runner.run(x)
+
+    def frame(small: Tensor) -> Tensor:
+        frame_is_right()
+        assert runner.frame
+        return runner.frame(small)
+
+    def stream(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        frame_is_right()
+        assert runner.stream
+        yield from runner.stream(frames)
+
+    return replace(
+        runner,
+        run=run,
+        frame=frame if runner.frame else None,
+        stream=stream if runner.stream else None,
+    )
+
+
+def refusal(network: nn.Module, name: str, reason: object) -> WrongBackend:
+    """What to raise where the backend `name` fails with a network."""
+    text = " ".join(str(reason).split())[:160]
+    return WrongBackend(
+        f"{type(network).__name__} in {name}: {text}; use --backend torch --precision fp32 (if its "
+        "graph depends on the image's size, let it state any_size = False)"
+    )
+
+
+def _attempt(network: nn.Module, runner: Runner, run: Callable[[], Tensor]) -> Tensor:
+    try:
+        return run()
+    except Exception as error:  # the network may be anybody's
+        raise refusal(network, runner.name, error) from error
+
+
+def _judge(
+    network: nn.Module, runner: Runner, expected: Tensor, found: Tensor, allowed: float
+) -> None:
+    if found.shape != expected.shape:
+        reason = f"gives {tuple(found.shape)} where torch gives {tuple(expected.shape)}"
+        raise refusal(network, runner.name, reason)
+    apart = float((found - expected).abs().max())
+    if not apart <= allowed:
+        reason = f"differs from torch by {apart:.2g}, allowed is {allowed:.2g}"
+        raise refusal(network, runner.name, reason)
+
+
+def _tile() -> Tensor:
+    """(1,*TILE,3) uint8: noise, which shows any pixel or channel that is out of its place."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (1, *TILE, 3), generator=generator, dtype=torch.uint8)
+
+
+def _place(network: nn.Module) -> torch.device:
+    return next((p.device for p in network.parameters()), torch.device("cpu"))
