@@ -23,7 +23,8 @@ TILE = (13, 11)  # height, width of the LR image on which a runner is compared w
 
 
 class WrongBackend(UserError):
-    """A backend does not compute what the network computes: no image can be trusted to it."""
+    """No image can be trusted to this network in this backend: it does not compute what the network
+    computes in torch, or that is no number."""
 
 
 @torch.inference_mode()
@@ -56,8 +57,8 @@ def checked(runner: Runner, network: Network, precision: str) -> Runner:
             x = _tile().permute(0, 3, 1, 2).float() / 255
             x = x if runner.takes_lr else upscale(x, runner.scale).clamp(0, 1)
             expected = network(x.to(_place(network))).cpu()
+            allowed = tolerance * _size(network, expected)
             found = _attempt(network, runner, lambda: runner.run(x.to(runner.device)).cpu())
-            allowed = tolerance * max(1.0, float(expected.abs().max()))
             _judge(network, runner, expected, found, allowed)
 
     @cache
@@ -68,9 +69,9 @@ def checked(runner: Runner, network: Network, precision: str) -> Runner:
             lr = _tile().permute(0, 3, 1, 2).float() / 255
             exact = super_resolve(network, lr.to(_place(network))).cpu()
             expected = (exact.clamp(0, 1) * 255).round().permute(0, 2, 3, 1) / 255
+            allowed = ceil(255 * tolerance * _size(network, exact)) / 255 + 1e-6
             found = _attempt(network, runner, lambda: frame(_tile()).float() / 255)
-            allowed = tolerance * max(1.0, float(exact.abs().max()))
-            _judge(network, runner, expected, found, ceil(255 * allowed) / 255 + 1e-6)
+            _judge(network, runner, expected, found, allowed)
 
     def run(x: Tensor) -> Tensor:
         run_is_right()
@@ -120,6 +121,14 @@ def _judge(
     if not apart <= allowed:
         reason = f"differs from torch by {apart:.2g}, allowed is {allowed:.2g}"
         raise refusal(network, runner.name, reason)
+
+
+def _size(network: nn.Module, expected: Tensor) -> float:
+    """The largest value, at least 1."""
+    if not expected.isfinite().all():
+        name = type(network).__name__
+        raise WrongBackend(f"{name}: these weights give NaN or infinite values; take others")
+    return max(1.0, float(expected.abs().max()))
 
 
 def _tile() -> Tensor:
