@@ -138,13 +138,22 @@ def read_header(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         UserError: it has none.
     """
-    if "model_info" in header:
-        stated = json.loads(header["model_info"])
-    elif "traits" in header:  # as the first versions wrote it
-        stated = json.loads(header["traits"])
-        stated["multiple_of"] = stated.pop("stride")
-    else:
-        raise UserError(f"{path}: not an export of kd-export; export it again")
-    names = {field.name for field in fields(ModelInfo)}
-    info = ModelInfo(**{key: value for key, value in stated.items() if key in names})
-    return runner_fields(info) | {"degradation": json.loads(header.get("degradation", "null"))}
+    try:
+        if "model_info" in header:
+            stated = json.loads(header["model_info"])
+        else:  # as the first versions wrote it
+            stated = json.loads(header["traits"])
+            stated["multiple_of"] = stated.pop("stride")
+        kinds = {field.name: field.type for field in fields(ModelInfo)}
+        info = ModelInfo(**stated)
+        if any(type(value) is not kinds[key] for key, value in info.as_dict().items()):
+            raise ValueError(stated)
+        if not (1 <= info.scale <= 16 and 0 <= info.radius < 4096 > info.multiple_of >= 1):
+            raise ValueError(stated)
+        degradation = json.loads(header.get("degradation", "null"))
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: not an export of kd-export, its header describes no network "
+            f"({str(error)[:80]}); export it again"
+        ) from None
+    return runner_fields(info) | {"degradation": degradation}

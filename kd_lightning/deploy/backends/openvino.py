@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,6 +62,7 @@ class OpenVino(Backend):
         except Exception as error:
             reason = " ".join(str(error).split())[:120]
             raise UserError(f"{path}: not an export of kd-export ({reason})") from None
+        _require_finite(path, graph)
         name = f"openvino cpu {precision} {path.stem}"
         return _runner(graph, name, precision, read_header(path, header))
 
@@ -83,6 +85,15 @@ class OpenVino(Backend):
 
 
 BACKEND = OpenVino()
+
+
+def _require_finite(path: Path, graph: Any) -> None:
+    for operation in graph.get_ordered_ops():
+        if operation.get_type_name() != "Constant" or not operation.get_element_type().is_real():
+            continue
+        if not np.isfinite(operation.get_data(dtype=np.float32)).all():
+            name = operation.get_friendly_name()
+            raise UserError(f"{path}: {name} holds NaN or infinite values; export it again")
 
 
 def _runner(graph: Any, name: str, precision: str, stated: dict[str, Any]) -> Runner:
