@@ -1,17 +1,18 @@
 """The class of a network, from the name that a file or a configuration gives it.
 
-A file may name any class, so nothing that it names is imported: the networks of this package are
-there, and those of other packages if the program, or `--import` on a command line, has imported
-them.
+A file may name any class, so nothing that it names is imported but the modules of this package: the
+networks of others are known if the program, or `--import` on a command line, has imported them.
 """
 
 import sys
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 from torch import nn
 
+from kd_lightning import models
 from kd_lightning.errors import UserError
 from kd_lightning.models import students, swinir, unet
 from kd_lightning.models.network import Network
@@ -57,6 +58,8 @@ def find_class(name: str, source: Path | str) -> type[nn.Module]:
             if isinstance(found, type) and issubclass(found, Network):
                 return found
         raise UserError(f"{source}: unknown architecture {name!r}; kd_lightning has none such")
+    if module in _own_modules():
+        import_module(module)
     found = _attribute(name)
     if isinstance(found, type) and issubclass(found, nn.Module):
         return found
@@ -66,6 +69,11 @@ def find_class(name: str, source: Path | str) -> type[nn.Module]:
     else:
         remedy = f"import {module} before, or on the command line: --import {module}"
     raise UserError(f"{source}: its network is a {name}, which is not known here; {remedy}")
+
+
+def _own_modules() -> set[str]:
+    """The modules of this package that hold networks; nothing else is imported for a file."""
+    return {f"{models.__name__}.{module.name}" for module in iter_modules(models.__path__)}
 
 
 def _attribute(name: str) -> object:

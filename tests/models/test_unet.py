@@ -1,8 +1,13 @@
 """kd_lightning.models.unet."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
+from kd_lightning.models.artifact import save_artifact
 from kd_lightning.models.tiling import tiled
 from kd_lightning.models.unet import UNet
 
@@ -38,3 +43,14 @@ def test_tiles_equal_the_whole(unet: UNet) -> None:
     whole = unet(image)
     parts = tiled(unet, image, tile=40, halo=unet.radius, multiple=unet.multiple_of)
     assert (parts - whole).abs().max() <= 1e-5
+
+
+def test_its_artifact_loads_in_a_program_that_has_not_imported_it(
+    unet: UNet, tmp_path: Path
+) -> None:
+    path = save_artifact(tmp_path / "u.safetensors", unet, {"width": 8, "outer": 1, "inner": 1})
+    program = (
+        "import sys; from kd_lightning.models.artifact import load_artifact; "
+        f"assert 'kd_lightning.models.unet' not in sys.modules; load_artifact({str(path)!r})"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
