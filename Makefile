@@ -45,6 +45,7 @@ lint: $(VENV)/full ## ruff and mypy
 
 benchmark: $(VENV)/full ## quality and speed of the students, their teacher and their peers
 	$(BIN)/python -m kd_lightning.benchmark
+	$(BIN)/python -m kd_lightning.benchmark.calls
 
 clean: ## remove what the build made; logs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.benchmark import machine
-from kd_lightning.benchmark.__main__ import pairs, tell
+from kd_lightning.benchmark.__main__ import default_sets, pairs, tell
 from kd_lightning.benchmark.calls import report
 from kd_lightning.benchmark.calls.clips import Clip
 from kd_lightning.benchmark.calls.measure import (
@@ -25,6 +25,7 @@ from kd_lightning.benchmark.calls.measure import (
     points,
     read_clips,
 )
+from kd_lightning.benchmark.calls.photos import measure_photos
 from kd_lightning.benchmark.quality import pair, to_tensor
 from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.enhance import enhance
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--scale", type=int, action="append", default=[], choices=(1, 2))
     add("--x2", action="append", default=[], metavar="NAME=FILE", help="another network, x2")
     add("--x1", action="append", default=[], metavar="NAME=FILE", help="another, of the same size")
+    add("--set", action="append", default=[], metavar="NAME=FOLDER", help="photographs, same size")
     add("-o", "--output", type=Path, default=Path("experiments/call"))
     options = parser.parse_args(arguments)
     try:
@@ -72,6 +74,9 @@ def run(options: argparse.Namespace) -> None:
             found[name] = measure(clip, scale, methods, points())
         result["scales"][str(scale)] = found
         detail(next(iter(clips.values())), scale, methods, options.output / f"detail_x{scale}.png")
+        if scale == 1:
+            sets = pairs(options.set, "--set") or default_sets(options.clips.parent)
+            result["photos"] = {n: measure_photos(f, methods) for n, f in sets.items()}
     (options.output / "benchmark.json").write_text(json.dumps(result, indent=1) + "\n")
     (options.output / "benchmark.md").write_text(report.markdown(result))
     report.plot(result, options.output / "bitrate.png")

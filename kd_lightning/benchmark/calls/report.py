@@ -28,6 +28,8 @@ def markdown(result: Result) -> str:
             sign = "{:+" + form.removeprefix("{:")
             parts += [_row([n, *(sign.format(v) for v in table[n])]) for n in names[1:]]
         parts += every_point(result, scale)
+    for name, damages in result.get("photos", {}).items():
+        parts += photo_table(name, damages)
     return "\n".join(parts) + "\n"
 
 
@@ -78,6 +80,15 @@ def every_point(result: Result, scale: str) -> list[str]:
         for name, scores in rows.items():
             cells = [form.format(scores[m]) for m, (_, form) in COLUMNS.items()]
             lines.append(_row([point, rate, name, *cells]))
+    return lines
+
+
+def photo_table(name: str, damages: dict[str, dict[str, float]]) -> list[str]:
+    header = ["method", "sharp: PSNR to the input", *(f"{d}: gain" for d in list(damages)[1:])]
+    lines = ["", f"## Photographs of {name}, same size", "", _row(header), _rule(header)]
+    for method in next(iter(damages.values())):
+        sharp, *gains = (row[method] for row in damages.values())
+        lines.append(_row([method, f"{sharp:.1f}", *(f"{gain:+.2f}" for gain in gains)]))
     return lines
 
 

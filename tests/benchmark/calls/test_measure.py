@@ -6,12 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from kd_lightning import quality
 from kd_lightning.benchmark.calls import report
 from kd_lightning.benchmark.calls.clips import Clip, read_clip
-from kd_lightning.benchmark.calls.measure import CRFS, baseline, measure, points, read_clips
+from kd_lightning.benchmark.calls.measure import (
+    CRFS,
+    baseline,
+    measure,
+    points,
+    read_clips,
+    unsharp,
+)
+from kd_lightning.benchmark.calls.photos import measure_photos
 from kd_lightning.benchmark.quality import pair, to_tensor
 from kd_lightning.errors import UserError
 
@@ -107,3 +116,16 @@ def test_a_full_range_clip_is_read_in_full_range(shared: Path) -> None:
     clip = read_clip(shared / "video" / "webcam_help_640x480.mkv")
     assert len(clip.frames) == 58 and clip.frames[0].shape == (480, 640, 3)
     assert (clip.frames[0] == 255).mean() < 0.02
+
+
+def test_same_size_photographs_are_compared_with_what_was_given(
+    photo: np.ndarray, tmp_path: Path
+) -> None:
+    Image.fromarray(photo[:128, 150:310]).save(tmp_path / "face.png")
+    same = measure_photos(tmp_path, {"same": to_tensor})
+    assert math.isinf(same["sharp"]["same"])
+    assert all(row["same"] == 0 for name, row in same.items() if name != "sharp")
+    assert list(same)[1:] == ["JPEG 30", "JPEG 50", "JPEG 75", "JPEG 90", "interpolated by 2"]
+    softer = measure_photos(tmp_path, {"soft": lambda f: unsharp(to_tensor(f), -0.5)})
+    sharper = measure_photos(tmp_path, {"sharp": lambda f: unsharp(to_tensor(f), 0.5)})
+    assert softer["interpolated by 2"]["soft"] < 0 < sharper["interpolated by 2"]["sharp"]
