@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.progress import (
     BarColumn,
@@ -46,11 +47,14 @@ def download(
     The bytes go to ``<path>.part``, which a later call continues where the server allows it (HTTP
     range requests). Only a file of the right ``size`` (bytes) and hash (hex) gets its name.
 
+    Without a size and a hash nothing of an earlier call is continued, and what may be cut (the
+    server tells no length) or is a web page (a login, an error) is refused.
+
     ``pause``: seconds before the second attempt, doubled for each further one.
 
     Raises:
-        UserError: no connection, an HTTP error, a wrong size or hash; names the URL, the hash and
-            where to put a file fetched by other means. A wrong file is deleted.
+        UserError: no connection, an HTTP error, a wrong size or hash, a page; names the URL, the
+            hash and where to put a file fetched by other means. A wrong file is deleted.
     """
     if path.exists():
         return path
@@ -61,8 +65,12 @@ def download(
     remedy += f" and put it at {path}"
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    fetch(url, part, remedy, size, pause)
+    if not expected:
+        part.unlink(missing_ok=True)  # it may be of another version
+    told = fetch(url, part, remedy, size, pause)
     wrong = mismatch(part, size=size, sha256=sha256, md5=md5)
+    if not expected:
+        wrong = _unconvincing(part, told)
     if wrong:
         part.unlink()
         raise UserError(f"{url}: {wrong}; the file was deleted: {remedy}")
@@ -86,7 +94,25 @@ def mismatch(
     return ""
 
 
-def fetch(url: str, part: Path, remedy: str, size: int | None, pause: float) -> None:
+class Told(NamedTuple):
+    """What a server says of a file: bytes in all, if it does, and the content type."""
+
+    total: int | None
+    kind: str
+
+
+def _unconvincing(part: Path, told: Told) -> str:
+    """Why a file without a known size or hash cannot be trusted, or an empty string."""
+    with part.open("rb") as file:
+        head = file.read(200).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if told.kind == "text/html" or head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "is a web page, not the file"
+    if told.total is None:
+        return "may be cut, for the server tells no length"
+    return "" if head or told.total else "is empty"
+
+
+def fetch(url: str, part: Path, remedy: str, size: int | None, pause: float) -> Told:
     """Append to ``part`` until the server has sent all; a cut connection is taken up again."""
     failures = 0
     with _progress() as progress:
@@ -94,14 +120,14 @@ def fetch(url: str, part: Path, remedy: str, size: int | None, pause: float) -> 
         while True:
             before = _size(part)
             try:
-                total = _receive(url, part, progress, task)
-                if total is None or _size(part) >= total:
-                    return
-                problem = f"the connection ended at {_size(part)} of {total} bytes"
+                told = _receive(url, part, progress, task)
+                if told.total is None or _size(part) >= told.total:
+                    return told
+                problem = f"the connection ended at {_size(part)} of {told.total} bytes"
             except urllib.error.HTTPError as error:
                 error.close()
                 if error.code == 416:  # nothing is left to send; the hash decides about the part
-                    return
+                    return Told(_size(part), "")
                 if error.code < 500:
                     raise UserError(f"{url}: HTTP {error.code} {error.reason}: {remedy}") from error
                 problem = f"HTTP {error.code} {error.reason}"
@@ -117,21 +143,23 @@ def fetch(url: str, part: Path, remedy: str, size: int | None, pause: float) -> 
             time.sleep(pause * 2 ** (failures - 1))
 
 
-def _receive(url: str, part: Path, progress: Progress, task: TaskID) -> int | None:
-    """One connection; returns the whole file's size where the server tells it."""
+def _receive(url: str, part: Path, progress: Progress, task: TaskID) -> Told:
+    """One connection. In chunks, the end is told too: http.client raises where it is missing."""
     start = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         resumed = response.status == 206
         start = start if resumed else 0
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else None
+        length = response.headers.get("Content-Length") or ""
+        total = start + int(length) if length.isdecimal() else None
         progress.update(task, completed=start, total=total)
         with part.open("ab" if resumed else "wb") as file:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 progress.advance(task, len(chunk))
-    return total
+        if response.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            total = _size(part)
+        return Told(total, response.headers.get_content_type())
 
 
 def _size(path: Path) -> int:

@@ -22,6 +22,8 @@ class Server:
         self.ranges = True
         self.body = CONTENT
         self.status = 200
+        self.length = True
+        self.kind = "application/octet-stream"
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,7 +41,9 @@ class Server:
                         return
                     body, status = body[start:], 206
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
+                if outer.length:
+                    self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Type", outer.kind)
                 self.end_headers()
                 if outer.cut:
                     outer.cut -= 1
@@ -113,6 +117,44 @@ def test_page_instead_of_a_file_is_refused(server, tmp_path):
     with pytest.raises(UserError, match="has 20 bytes, expected 256000"):
         download(server.url, tmp_path / "w.pth", size=len(CONTENT), sha256=SHA256)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"\xef\xbb\xbf \n<!DOCTYPE html><html>Sign in</html>", "application/octet-stream"),
+        (b"<HTML>404</HTML>", "text/plain"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "application/xml"),
+        (b"Sign in", "text/html; charset=utf-8"),
+    ],
+)
+def test_a_page_is_refused_where_neither_size_nor_hash_is_known(server, tmp_path, body, kind):
+    server.body, server.kind = body, kind
+    with pytest.raises(UserError, match=r"is a web page, not the file.*by other means"):
+        download(server.url, tmp_path / "w.pth", pause=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_body_that_may_be_cut_is_refused_where_neither_size_nor_hash_is_known(server, tmp_path):
+    server.length = False
+    server.cut = 1
+    with pytest.raises(UserError, match="may be cut"):
+        download(server.url, tmp_path / "w.pth", pause=0)
+    assert list(tmp_path.iterdir()) == []
+    assert download(server.url, tmp_path / "w.pth", sha256=SHA256).read_bytes() == CONTENT
+
+
+def test_an_empty_body_is_refused_where_neither_size_nor_hash_is_known(server, tmp_path):
+    server.body = b""
+    with pytest.raises(UserError, match="is empty"):
+        download(server.url, tmp_path / "w.pth", pause=0)
+
+
+def test_a_part_of_who_knows_what_is_not_continued(server, tmp_path):
+    (tmp_path / "w.pth.part").write_bytes(b"x" * 1000)
+    server.cut = 1
+    assert download(server.url, tmp_path / "w.pth", pause=0).read_bytes() == CONTENT
+    assert server.requests == [None, f"bytes={len(CONTENT) // 2}-"]
 
 
 def test_not_found_is_one_line_with_url_hash_and_place(server, tmp_path):

@@ -70,7 +70,8 @@ def open_image(source: Source, max_pixels: int = MAX_PIXELS) -> Iterator[Any]:
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise Refused(f"cannot be read ({error.strerror})", "check the file") from error
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        told = isinstance(error, OSError | SyntaxError | ValueError)
+        reason = " ".join(str(error).split())[:160] if told else type(error).__name__
         raise Refused(
             f"truncated, damaged or unreadable image ({reason})", "replace or remove it"
         ) from error
