@@ -1,3 +1,20 @@
-"""Distil large image-restoration networks into tiny real-time ones."""
+"""Distil large image-restoration networks into tiny real-time ones.
+
+`from kd_lightning import Enhancer` is the interface for programs; it imports torch when it is used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kd_lightning.api import Enhancer as Enhancer
 
 __version__ = "0.1.0"
+__all__ = ["Enhancer", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Enhancer":
+        from kd_lightning.api import Enhancer
+
+        return Enhancer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # heavy imports wait until the arguments are understood
     from kd_lightning.deploy.backends import Runner
 
 STREAM = "-"
+IMPORT = "module with the class of the weights' network, where it is not one of kd_lightning"
 Job = tuple[str, Path | None]
 
 
@@ -45,13 +46,19 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="file (.png, .jpg, .webp, .tif, .bmp), folder, or - for PNG on standard output",
     )
-    add("--scale", type=int, choices=(1, 2, 3, 4), help="1 sharpens; default: the weights' own")
+    add(
+        "--scale",
+        type=int,
+        choices=(1, 2, 3, 4),
+        help="default: the weights' own; 1 keeps the size",
+    )
     add(
         "--weights",
         default=DEFAULT,
         help="name of a student of the package, or .safetensors, .onnx, .xml; default: %(default)s",
     )
     add("--backend", choices=("auto", *MODULES), default="auto")
+    add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     add("--tile", default="auto", help="tile side in pixels; bounds the memory")
@@ -70,12 +77,17 @@ def _run(options: argparse.Namespace) -> int:
     weights = find_weights(options.weights)
 
     from kd_lightning.deploy.backends import open_weights
+    from kd_lightning.deploy.enhance import untrained_scale
     from kd_lightning.deploy.parity import WrongBackend
     from kd_lightning.imageio.decode import MAX_PIXELS
+    from kd_lightning.models.lookup import import_modules
 
+    import_modules(options.imports)
     runner = open_weights(weights, options.backend, options.device, options.precision)
     if options.scale and runner.takes_lr and options.scale != runner.scale:
         raise UserError(f"--scale {options.scale}: these weights only enlarge by {runner.scale}")
+    if options.scale and (warning := untrained_scale(runner, options.scale)):
+        say(f"kd-enhance: warning: {warning}")
     _remove_leftovers(jobs)
     say(f"kd-enhance: {runner.name}, {len(jobs)} image(s)")
     scale, limit = options.scale or runner.scale, options.max_pixels or MAX_PIXELS

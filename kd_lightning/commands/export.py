@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kd_lightning.commands.enhance import IMPORT
 from kd_lightning.commands.failures import one_line, say, show
 from kd_lightning.errors import UserError
 from kd_lightning.models.pretrained import find_weights
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("-o", "--output", type=Path, required=True, help="name.safetensors, .onnx or .xml")
     add("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="fp16, int8: .xml")
     add("--calibration", type=Path, help="folder of HR images for int8")
+    add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
     add("--force", action="store_true", help="overwrite existing files")
     add("--debug", action="store_true", help="show where in the program an error arose")
     options = parser.parse_args(arguments)
@@ -27,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if os.path.lexists(file) and not options.force:
                 raise UserError(f"{file} exists; use --force to overwrite it")
         from kd_lightning.deploy.export import export
+        from kd_lightning.models.lookup import import_modules
 
+        import_modules(options.imports)
         source = find_weights(options.source)
         measured = export(source, options.output, options.precision, options.calibration)
     except KeyboardInterrupt:

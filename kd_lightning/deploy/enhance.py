@@ -1,4 +1,4 @@
-"""A picture through a network, in bands of rows, so that memory does not grow with the picture."""
+"""An image through a network, in bands of rows, so that memory does not grow with the image."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from torch import Tensor
 from kd_lightning.deploy.backends import Runner
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
-from kd_lightning.models.tiling import bands
+from kd_lightning.models.tiling import bands, tiled
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, as Pillow converts RGB to grey
 
@@ -52,31 +52,68 @@ def enhance_bands(
         FloatingPointError: the network gives NaN or infinite values.
     """
     scale = runner.scale if scale is None else scale
+    tiles = _tiles(runner, scale, tile)
+    pixels = pixels if min(pixels.strides) > 0 else pixels.copy()  # torch takes no reversed axes
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    for band in bands(lambda part: _restore(runner, part, scale), image, **tiles):
+        yield band[0].permute(1, 2, 0).contiguous().numpy()
+
+
+@torch.no_grad()
+def enhance_tensor(
+    runner: Runner, image: Tensor, scale: int | None = None, tile: int | None = None
+) -> Tensor:
+    """Restore a float image (B,3,H,W) in [0, 1]; other arguments as in `enhance_bands`.
+
+    Returns:
+        (B,3,H*scale,W*scale) in [0, 1], of the dtype and on the device of `image`.
+    """
+    scale = runner.scale if scale is None else scale
+
+    def restore(part: Tensor) -> Tensor:
+        part = part if runner.takes_lr else upscale(part, scale).clamp(0, 1)
+        return runner(part).clamp(0, 1)
+
+    out = tiled(restore, image.to(runner.device, torch.float32), **_tiles(runner, scale, tile))
+    return out.to(image.device, image.dtype)
+
+
+def untrained_scale(runner: Runner, scale: int) -> str | None:
+    """What to tell who asks for a `scale` that the weights were not trained for; None where they
+    were."""
+    if scale == runner.scale:
+        return None
+    undo = f" of degradation {runner.degradation}" if runner.degradation else ""
+    return (
+        f"scale {scale}: these weights were trained for scale {runner.scale}{undo}, never for "
+        f"{scale}; the output may be worse than the input. Take weights of scale {scale}"
+    )
+
+
+def _tiles(runner: Runner, scale: int, tile: int | None) -> dict[str, int]:
+    """The geometry of tiles, in pixels of the image; UserError for an impossible `scale`."""
     if runner.takes_lr and scale != runner.scale:
         raise UserError(
             f"scale={scale}: these weights take the small image and only enlarge by "
             f"{runner.scale}; use --scale {runner.scale} or weights with process=full"
         )
-    inner = 1 if runner.takes_lr else scale  # network input pixels per pixel of the picture
-    halo = -(-runner.radius // inner) + (KERNEL_RADIUS if inner > 1 else 0)
-    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    tile = tile or runner.tile
-    for band in bands(
-        lambda part: _restore(runner, part, scale),
-        image,
-        tile=max(1, tile // inner),
-        halo=halo,
-        scale=scale,
-        multiple=runner.multiple_of // math.gcd(runner.multiple_of, inner),
-    ):
-        yield band[0].permute(1, 2, 0).contiguous().numpy()
+    inner = 1 if runner.takes_lr else scale  # network input pixels per pixel of the image
+    return {
+        "tile": max(1, (tile or runner.tile) // inner),
+        "halo": -(-runner.radius // inner) + (KERNEL_RADIUS if inner > 1 else 0),
+        "scale": scale,
+        "multiple": runner.multiple_of // math.gcd(runner.multiple_of, inner),
+    }
 
 
-def enhance_frames(runner: Runner, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Restore the frames of a video, one after the other, by the network's own scale.
+def enhance_frames(
+    runner: Runner, frames: Iterable[np.ndarray], scale: int | None = None
+) -> Iterator[np.ndarray]:
+    """Restore the frames of a video, one after the other.
 
     Args:
         frames: (h,w,3) uint8, RGB, of one size.
+        scale: as in `enhance_bands`.
 
     Yields:
         (h*scale,w*scale,3) uint8; it may be overwritten once the next is asked for.
@@ -85,11 +122,11 @@ def enhance_frames(runner: Runner, frames: Iterable[np.ndarray]) -> Iterator[np.
         UserError: a frame is of another kind or size than that.
     """
     frames = _of_one_size(frames)
-    if runner.stream:
+    if runner.stream and scale in (None, runner.scale):
         yield from runner.stream(frames)
         return
     for frame in frames:
-        yield enhance(runner, frame)
+        yield enhance(runner, frame, scale)
 
 
 def _of_one_size(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -62,7 +62,7 @@ def read_state(path: Path) -> State:
 def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     """The student of a training checkpoint of our own, as its artifact would hold it (fused, its
     parameters rounded; eval, frozen), and metadata: `arguments`, `steps` and, if
-    the checkpoint has it by name, `degradation`.
+    the configuration has one, the name of the `degradation`.
 
     Raises:
         UserError: not such a checkpoint, or damaged, or its class is not known here.
@@ -80,8 +80,9 @@ def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     own = {k.removeprefix(STUDENT): v for k, v in tensors.items() if k.startswith(STUDENT)}
     network = build(str(path), str(node["_target_"]), arguments, own, plain=False)
     metadata = {"arguments": arguments, "steps": content.get("global_step")}
-    degradation = content["hyper_parameters"].get("data", {}).get("degradation")
-    metadata |= {"degradation": degradation} if isinstance(degradation, str) else {}
+    degradation = content["hyper_parameters"].get("degradation") or {}
+    if "_target_" in degradation:
+        metadata["degradation"] = str(degradation["_target_"]).rpartition(".")[2].lower()
     network = fuse_and_round(network).eval().requires_grad_(False)
     require_finite(str(path), network)
     return network, metadata

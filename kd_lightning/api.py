@@ -1,0 +1,135 @@
+"""The interface for programs: `Enhancer`."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from kd_lightning.deploy.backends.backend import Precision
+from kd_lightning.deploy.backends.select import open_weights
+from kd_lightning.deploy.enhance import enhance, enhance_frames, enhance_tensor, untrained_scale
+from kd_lightning.errors import UserError
+from kd_lightning.models.pretrained import DEFAULT, find_weights
+
+DIRECT = ("L", "LA", "RGB", "RGBA", "I;16")  # modes of Pillow whose pixels need no conversion
+
+
+class Enhancer:
+    """Restores images with a distilled student.
+
+        from PIL import Image
+        from kd_lightning import Enhancer
+
+        Enhancer("student_fast")(Image.open("in.png")).save("out.png")
+
+    What goes in comes out, `scale` times larger: a Pillow image, an array or a tensor. Images of
+    any size are cut into tiles, which leaves no trace. Where the class of the network is a user's
+    own, the program imports it before.
+
+    Args:
+        weights: name of a student of the package, or a file: an artifact (.safetensors), an ONNX
+            or OpenVINO export.
+        backend: auto (the fastest installed), torch, openvino, onnx or ncnn.
+        device: auto, cpu or cuda.
+        precision: auto (bf16 or fp16 where the device multiplies it), fp32, bf16 or fp16.
+        scale: output pixels per input pixel; None for the weights' own. Others draw a warning:
+            the weights were not trained for them.
+        tile: side of a tile in the network's input, in pixels; None for the backend's.
+
+    Raises:
+        UserError: weights, backend, device, precision or scale cannot be had; the message names
+            the remedy.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path = DEFAULT,
+        *,
+        backend: str = "auto",
+        device: str = "auto",
+        precision: Precision = "auto",
+        scale: int | None = None,
+        tile: int | None = None,
+    ) -> None:
+        self.runner = open_weights(find_weights(str(weights)), backend, device, precision)
+        self.scale = self.runner.scale if scale is None else scale
+        self.tile = tile
+        if self.runner.takes_lr and self.scale != self.runner.scale:
+            raise UserError(f"scale={scale}: these weights only enlarge by {self.runner.scale}")
+        if warning := untrained_scale(self.runner, self.scale):
+            warnings.warn(warning, stacklevel=2)
+
+    @overload
+    def __call__(self, image: Image.Image) -> Image.Image: ...
+    @overload
+    def __call__(self, image: np.ndarray) -> np.ndarray: ...
+    @overload
+    def __call__(self, image: Tensor) -> Tensor: ...
+    def __call__(self, image: Any) -> Any:
+        """One image.
+
+        Args:
+            image: a Pillow image (kept: grey, RGB, both with alpha, 16-bit grey; other modes
+                become RGB or RGBA); an array (H,W) or (H,W,C) of uint8 or uint16 with 1 to 4
+                channels; or a float tensor (3,H,W) or (B,3,H,W) in [0, 1].
+
+        Returns:
+            The same kind: image of the same mode and ICC profile; array of the same dtype; tensor
+            of the same dtype on the same device, in [0, 1].
+
+        Raises:
+            UserError: none of these.
+        """
+        if isinstance(image, Image.Image):
+            return self._pillow(image)
+        if isinstance(image, Tensor):
+            return self._tensor(image)
+        if isinstance(image, np.ndarray):
+            return self._array(image)
+        raise UserError(f"{type(image).__name__}: give a Pillow image, an array or a tensor")
+
+    def frames(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The frames of a video or camera, one after the other, faster than one call for each.
+
+        Args:
+            frames: (h,w,3) uint8, RGB, of one size.
+
+        Yields:
+            (h*scale,w*scale,3) uint8; copy it to keep it, the next one may overwrite it.
+
+        Raises:
+            UserError: a frame is of another kind or size than that.
+        """
+        return enhance_frames(self.runner, frames, self.scale)
+
+    def _pillow(self, image: Image.Image) -> Image.Image:
+        if image.mode not in DIRECT:
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        out = Image.fromarray(self._array(np.asarray(image)))
+        if profile := image.info.get("icc_profile"):
+            out.info["icc_profile"] = profile
+        return out
+
+    def _array(self, pixels: np.ndarray) -> np.ndarray:
+        image = pixels[..., None] if pixels.ndim == 2 else pixels
+        if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[2] > 4:
+            raise UserError(
+                f"{pixels.dtype} array {pixels.shape}: give (height, width) or (height, width, 1 "
+                "to 4 channels) of uint8 or uint16"
+            )
+        out = enhance(self.runner, np.array(image), self.scale, self.tile)
+        return out[..., 0] if pixels.ndim == 2 else out
+
+    def _tensor(self, image: Tensor) -> Tensor:
+        if not image.is_floating_point() or image.ndim not in (3, 4) or image.shape[-3] != 3:
+            raise UserError(
+                f"{image.dtype} tensor {tuple(image.shape)}: give (3, height, width) or (batch, 3, "
+                "height, width) of a float dtype, in [0, 1]"
+            )
+        batch = image if image.ndim == 4 else image[None]
+        out = enhance_tensor(self.runner, batch, self.scale, self.tile)
+        return out if image.ndim == 4 else out[0]

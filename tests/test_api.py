@@ -1,0 +1,142 @@
+"""What `from kd_lightning import Enhancer` promises."""
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import kd_lightning
+from kd_lightning import Enhancer
+from kd_lightning.deploy.enhance import enhance, enhance_frames
+from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import load_artifact, save_artifact
+from kd_lightning.models.interpolate import super_resolve
+from kd_lightning.models.students import StudentFast
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (17, 23, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def enhancer(fast_weights: Path) -> Enhancer:
+    return Enhancer(fast_weights, backend="torch", device="cpu", precision="fp32")
+
+
+def test_array_comes_out_as_the_command_writes_it(enhancer: Enhancer) -> None:
+    assert np.array_equal(enhancer(PIXELS), enhance(enhancer.runner, PIXELS))
+    assert enhancer(PIXELS).shape == (34, 46, 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
+def test_pillow_image_keeps_its_mode_and_profile(enhancer: Enhancer, mode: str) -> None:
+    image = Image.fromarray(PIXELS).convert("L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    image.info["icc_profile"] = b"profile"
+    out = enhancer(image)
+    assert (out.mode, out.size) == (mode, (46, 34))
+    assert out.info["icc_profile"] == b"profile"
+    channels = np.asarray(image).reshape(17, 23, -1)
+    expected = enhance(enhancer.runner, channels).squeeze()
+    assert np.array_equal(np.asarray(out), expected)
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("P", "RGB"), ("1", "RGB"), ("CMYK", "RGB")])
+def test_other_modes_become_rgb(enhancer: Enhancer, mode: str, expected: str) -> None:
+    assert enhancer(Image.fromarray(PIXELS).convert(mode)).mode == expected
+
+
+def test_grey_array_stays_flat(enhancer: Enhancer) -> None:
+    out = enhancer(PIXELS[..., 0])
+    assert out.shape == (34, 46)
+    assert np.array_equal(out, enhancer(PIXELS[..., :1])[..., 0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_tensor_comes_out_as_the_network_gives_it(
+    enhancer: Enhancer, fast_weights: Path, dtype: torch.dtype
+) -> None:
+    x = torch.rand(2, 3, 13, 18).to(dtype)
+    network, _ = load_artifact(fast_weights)
+    expected = super_resolve(network, x.float()).clamp(0, 1)
+    out = enhancer(x)
+    assert (out.dtype, out.shape) == (dtype, (2, 3, 26, 36))
+    assert (out.float() - expected).abs().max() <= (1e-3 if dtype == torch.float16 else 1e-5)
+    assert torch.equal(enhancer(x[0]), enhancer(x[:1])[0])
+    assert not out.is_inference()
+
+
+def test_tensor_in_tiles_is_the_tensor_in_one(fast_weights: Path, enhancer: Enhancer) -> None:
+    small = Enhancer(fast_weights, backend="torch", device="cpu", precision="fp32", tile=16)
+    x = torch.rand(1, 3, 40, 50)
+    assert (small(x) - enhancer(x)).abs().max() <= 1e-5
+
+
+def test_frames_are_a_videos(enhancer: Enhancer) -> None:
+    video = [PIXELS, PIXELS[..., ::-1]]  # a BGR frame, turned
+    for ours, expected in zip(
+        enhancer.frames(video), enhance_frames(enhancer.runner, video), strict=True
+    ):
+        assert np.array_equal(ours, expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (PIXELS / 255, r"float64 array \(17, 23, 3\): give"),
+        (np.zeros((4, 4, 5), np.uint8), "give"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "of a float dtype"),
+        (torch.zeros(4, 4, 3), "give"),
+        ("in.png", "str: give a Pillow image, an array or a tensor"),
+    ],
+)
+def test_other_things_are_refused_in_one_line(
+    enhancer: Enhancer, image: object, message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as refusal:
+        enhancer(image)  # type: ignore[call-overload]
+    assert "\n" not in str(refusal.value)
+
+
+def test_names_of_shipped_students_and_nothing_else() -> None:
+    with pytest.raises(UserError, match="no such weights in this installation"):
+        Enhancer("student_fats")
+
+
+def test_scale_that_was_never_trained_draws_a_warning(fast_weights: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="trained for scale 2, never for 1"):
+        same_size = Enhancer(fast_weights, backend="torch", device="cpu", scale=1)
+    assert same_size(PIXELS).shape == PIXELS.shape
+    assert next(same_size.frames([PIXELS])).shape == PIXELS.shape
+    arguments = {"scale": 1, "width": 4, "depth": 2}
+    network = StudentFast(**arguments)
+    path = save_artifact(tmp_path / "s.safetensors", network, arguments, {"degradation": "call"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Enhancer(path, backend="torch", device="cpu", scale=1).runner.degradation == "call"
+
+
+def test_scale_of_weights_that_take_the_small_image_is_refused(half_weights: Path) -> None:
+    with pytest.raises(UserError, match="these weights only enlarge by 2"):
+        Enhancer(half_weights, device="cpu", scale=1)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, kd_lightning\n"
+        "print(sorted({'torch', 'numpy', 'PIL', 'lightning', 'hydra'} & set(sys.modules)))\n"
+        "from kd_lightning import Enhancer\n"
+        "print(sorted({'lightning', 'hydra', 'wandb', 'openvino'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n[]\n"
+
+
+def test_package_is_typed_and_says_what_it_has_not() -> None:
+    assert (Path(kd_lightning.__file__).parent / "py.typed").is_file()
+    with pytest.raises(AttributeError, match="no attribute 'Enhancr'"):
+        _ = kd_lightning.Enhancr
