@@ -10,7 +10,7 @@ from PIL import Image
 
 from kd_lightning.config import check_keys
 from kd_lightning.distill.run import train
-from tests.runs import CONF, TINY, composed
+from tests.runs import CONF, TINY, composed, tiny_run
 
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 
@@ -48,6 +48,12 @@ def test_every_experiment_trains_for_two_steps(
     with (tmp_path / "metrics.csv").open() as file:
         steps = {row["step"] for row in csv.DictReader(file) if row["train/loss"]}
     assert steps == {"0", "1"}
+    assert (tmp_path / "student.safetensors").is_file()
+
+
+@pytest.mark.parametrize("debug", options("debug"))
+def test_every_debug_option_trains(debug: str, tmp_path: Path, photos: Path) -> None:
+    train(tiny_run(tmp_path, photos, f"debug={debug}"))
     assert (tmp_path / "student.safetensors").is_file()
 
 

@@ -1,0 +1,32 @@
+"""What a run says before it begins."""
+
+from pathlib import Path
+
+from hydra.utils import instantiate
+
+from kd_lightning.distill.run import resolved
+from kd_lightning.distill.summary import summary
+from tests.runs import composed
+
+
+def test_summary_names_student_teacher_data_loss_and_length() -> None:
+    cfg = composed(
+        Path("runs/x"),
+        *("student=student_rep", "loss=hybrid_gradient", "data.root=photos", "scale=2"),
+        *("data.batch_size=8", "data.samples_per_epoch=800", "trainer.max_epochs=3"),
+    )
+    teacher, degradation = instantiate(cfg.teacher), instantiate(cfg.degradation)
+    said = summary(resolved(cfg), instantiate(cfg.student), teacher, degradation)
+    lines = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert lines["student"].startswith("StudentFast, ")
+    assert lines["student"].endswith(" parameters, 71,692 fused")
+    assert lines["teacher"] == "swinir_bundled"
+    assert lines["data"].startswith("photos, x2, bicubic")
+    assert lines["loss"] == "alpha=0.85, teacher_weight=0.5, 0.5*gradient"
+    assert lines["training"].startswith("3 epochs of 100 steps, 8 crops of 128x128")
+
+
+def test_summary_of_a_run_without_a_teacher() -> None:
+    cfg = composed(Path("x"), "teacher=none", "loss.teacher_weight=0")
+    said = summary(resolved(cfg), instantiate(cfg.student), None, instantiate(cfg.degradation))
+    assert "teacher     none" in said.splitlines()
