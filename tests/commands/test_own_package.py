@@ -1,0 +1,127 @@
+"""A student of a package of the user's own, through the command lines."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kd_lightning.commands import enhance as enhance_cli
+from kd_lightning.commands import export as export_cli
+from kd_lightning.models.artifact import load_artifact
+from kd_lightning.models.interpolate import super_resolve
+from kd_lightning.models.lookup import import_modules
+
+CODE = """
+from torch import nn
+
+class MyStudent(nn.Module):
+    scale, takes_lr, radius, multiple_of = 2, False, 2, 1
+
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 3, 3, padding=1)
+        )
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+class Liar(MyStudent):
+    unshuffle_factor = 2
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.body = nn.Conv2d(12, 12, 1)
+"""
+PIXELS = np.random.default_rng(5).integers(0, 256, (14, 19, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """Artifacts of both classes; afterwards their module is not imported, as in a new program."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "my_package.py").write_text(CODE)
+    (folder / "save.py").write_text(
+        "from kd_lightning.models.artifact import save_artifact\n"
+        "import my_package\n"
+        "for name in ('MyStudent', 'Liar'):\n"
+        "    network = getattr(my_package, name)(width=6)\n"
+        "    save_artifact(f'{name}.safetensors', network, {'width': 6})\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.chdir(folder)
+        exec((folder / "save.py").read_text(), {})
+        sys.modules.pop("my_package")
+        yield {name: folder / f"{name}.safetensors" for name in ("MyStudent", "Liar")}
+        sys.modules.pop("my_package", None)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    Image.fromarray(PIXELS).save(tmp_path / "in.png")
+    return tmp_path / "in.png"
+
+
+def test_class_that_is_not_imported_is_refused_with_the_remedy(
+    weights: dict[str, Path], image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sys.modules.pop("my_package", None)
+    target = tmp_path / "out.png"
+    command = [str(image), "-o", str(target), "--weights", str(weights["MyStudent"])]
+    assert enhance_cli.main(command) == 2
+    error = capsys.readouterr().err
+    assert "is a my_package.MyStudent, which is not known here" in error
+    assert "--import my_package" in error
+    assert error.count("\n") == 1
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "onnx", "xml"])
+def test_enhanced_image_is_torchs(
+    weights: dict[str, Path], image: Path, tmp_path: Path, suffix: str
+) -> None:
+    """By the artifact, and by exports of it, which need the class no more."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("openvino")
+    file, extra = weights["MyStudent"], ["--import", "my_package"]
+    if suffix != "safetensors":
+        file = tmp_path / f"student.{suffix}"
+        assert export_cli.main([str(weights["MyStudent"]), "-o", str(file), *extra]) == 0
+        extra = []
+    out = tmp_path / "out.png"
+    command = [str(image), "-o", str(out), "--weights", str(file), *extra, "--precision", "fp32"]
+    assert enhance_cli.main(command) == 0
+    import_modules(["my_package"])
+    network, _ = load_artifact(weights["MyStudent"])
+    lr = torch.from_numpy(PIXELS).permute(2, 0, 1)[None].float() / 255
+    expected = (super_resolve(network, lr).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy()
+    assert np.abs(np.asarray(Image.open(out)).astype(int) - expected).max() <= 1
+
+
+def test_network_that_is_not_what_it_states_ends_the_command(
+    weights: dict[str, Path], image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the first of many images, in one line, and not by skipping each."""
+    Image.fromarray(PIXELS).save(tmp_path / "second.png")
+    out = tmp_path / "out"
+    command = [str(image), str(tmp_path / "second.png"), "-o", f"{out}/", "--import", "my_package"]
+    command += ["--weights", str(weights["Liar"]), "--backend", "torch", "--precision", "fp32"]
+    assert enhance_cli.main(command) == 2
+    error = capsys.readouterr().err
+    assert error.count("Liar in torch cpu fp32: differs from torch") == 1
+    assert "skipped" not in error
+    assert not list(out.glob("*.png"))
+
+
+def test_scale_that_was_never_trained_is_said(
+    weights: dict[str, Path], image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(image), "-o", str(tmp_path / "out.png"), "--import", "my_package"]
+    command += ["--weights", str(weights["MyStudent"]), "--backend", "torch", "--scale", "1"]
+    assert enhance_cli.main(command) == 0
+    assert "warning: scale 1: these weights were trained for scale 2" in capsys.readouterr().err
