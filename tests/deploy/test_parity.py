@@ -96,6 +96,13 @@ def test_network_that_is_not_what_it_states_is_refused(backend: str) -> None:
         list(enhance_frames(runner, [PIXELS]))
 
 
+def test_stream_is_compared_before_its_first_frame() -> None:
+    network = Liar(width=8, depth=3).eval()
+    runner = replace(from_network(network, "torch", CPU, "fp32"), stream=lambda frames: frames)
+    with pytest.raises(WrongBackend, match="Liar in"):
+        next(iter(enhance_frames(checked(runner, network, "fp32"), [PIXELS])))
+
+
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
 def test_graph_that_fits_one_size_is_refused_with_the_remedy(backend: str) -> None:
     pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))

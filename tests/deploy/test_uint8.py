@@ -1,4 +1,4 @@
-"""The short way from an 8-bit frame to an 8-bit frame gives what the long way gives."""
+"""The fast path from an 8-bit frame to an 8-bit frame gives what the reference path gives."""
 
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ def opened(network: Network, backend: str, precision: str) -> Runner:
 
 @pytest.mark.parametrize(("backend", "precision"), WAYS)
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_the_short_way_is_the_long_way(network: Network, backend: str, precision: str) -> None:
+def test_fast_path_is_the_reference_path(network: Network, backend: str, precision: str) -> None:
     runner = opened(network, backend, precision)
     assert runner.frame
     exact = replace(opened(network, "torch", "fp32"), frame=None)
@@ -76,7 +76,7 @@ def test_the_short_way_is_the_long_way(network: Network, backend: str, precision
             assert np.mean(sr != expected) <= 1e-3
 
 
-def test_pictures_take_the_short_way_in_exact_tiles(fast: StudentFast) -> None:
+def test_images_take_the_fast_path_in_exact_tiles(fast: StudentFast) -> None:
     runner = opened(fast, "torch", "fp32")
     sizes = []
 
@@ -91,7 +91,7 @@ def test_pictures_take_the_short_way_in_exact_tiles(fast: StudentFast) -> None:
     assert levels_apart(tiles, enhance(runner, picture)) <= 1
 
 
-def test_other_pictures_take_the_long_way(fast: StudentFast) -> None:
+def test_other_images_take_the_reference_path(fast: StudentFast) -> None:
     def refuse(frame: Tensor) -> Tensor:
         raise AssertionError("only 8-bit RGB at the network's scale")
 
