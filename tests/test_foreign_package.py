@@ -171,7 +171,6 @@ def test_own_degradation_made_the_low_resolution_images(home: Path, run: Path) -
     assert "stranger.degradation.Speckle" in config
 
 
-@pytest.mark.xfail(reason="--import is not there yet")
 def test_enhanced_image_equals_torch(
     home: Path, run: Path, photo: np.ndarray, own_classes: None
 ) -> None:
@@ -187,7 +186,6 @@ def test_enhanced_image_equals_torch(
     assert np.abs(np.array(Image.open(home / "out.png")) - expected).max() <= 1
 
 
-@pytest.mark.xfail(reason="--import is not there yet")
 def test_own_student_is_exported(home: Path, run: Path) -> None:
     pytest.importorskip("onnxruntime")
     said = call(home, "export", run / "student.safetensors", "-o", "own.onnx", *OWN)
