@@ -45,7 +45,7 @@ def replacing(path: Path, remedy: str = REMEDY) -> Iterator[BinaryIO]:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno:  # none: an encoder's, not the disk's
-            raise unwritable(path, error, remedy) from None
+            raise unwritable(path, error, remedy) from error
         raise
 
 

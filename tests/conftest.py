@@ -62,6 +62,12 @@ def no_dangling_signal_stack() -> Iterator[None]:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
+@pytest.fixture
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that write many files: whether they are durable is tested elsewhere."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 @pytest.fixture(scope="session")
 def photo() -> np.ndarray:
     """A real photograph, (512,512,3) uint8."""

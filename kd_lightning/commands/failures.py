@@ -13,13 +13,13 @@ def one_line(error: BaseException) -> str:
     """What went wrong, for people. Of an error that nobody foresaw, its kind too."""
     from kd_lightning.errors import UserError
 
-    text = " ".join(str(error).split())
     if isinstance(error, UserError):
-        return text
+        return str(error)
     if isinstance(error, MemoryError):
         return "needs more memory than there is; close programs, or give a smaller --tile"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or ''}: {error.strerror}".removeprefix(": ")
+    text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]} (unforeseen; --debug shows where)"
 
 

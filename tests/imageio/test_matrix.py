@@ -2,7 +2,6 @@
 array route does: decode, turn, write."""
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from kd_lightning.imageio.strict import decode_rgb
 from kd_lightning.imageio.writing import check_format, write_image
 from tests.imageio.cases import CASES, TURNED, Case
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 ORIENTATION, DESCRIPTION, TAKEN = 0x0112, 0x010E, 0x9003
 # Tags that lie about the layout of any file that they are copied into.
 LAYOUT = {256: 9999, 257: 1, 258: (16, 16, 16), 259: 7, 262: 0, 273: (1, 2), 277: 9, 278: 2}
@@ -55,11 +55,6 @@ def same(found: np.ndarray, expected: np.ndarray) -> bool:
         found, expected = found.copy(), expected.copy()
         found[hidden, :-1] = expected[hidden, :-1] = 0
     return found.dtype == expected.dtype and np.array_equal(found, expected)
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,7 +1,6 @@
 """Metadata are carried over by what they mean, and named where they cannot be."""
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +89,8 @@ def test_exif_larger_than_a_jpeg_segment_is_left_out_with_a_word(tmp_path: Path)
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_exif_that_cannot_be_read_is_left_out_with_a_word_and_the_image_is_not(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, no_waiting_for_the_disk: None
 ) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
     rng = np.random.default_rng(7)
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "Maker", 6

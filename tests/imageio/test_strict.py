@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from PIL import Image
 
 from kd_lightning.errors import UserError
-from kd_lightning.imageio.strict import read_rgb, write_png
+from kd_lightning.imageio.images import read_image
+from kd_lightning.imageio.strict import pixel_count, read_rgb, write_png
 from tests.data.small_data import picture
+from tests.imageio.cases import CASES
 
 
 def refused(path: Path, why: str) -> None:
@@ -125,3 +128,58 @@ def test_a_full_disk_leaves_no_part_of_a_file(
     with pytest.raises(UserError, match=r"a\.png: cannot write \(No space left"):
         write_png(tmp_path / "a.png", picture(9, 9, 1))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forged_size_is_refused_before_memory_is_taken_and_does_not_stop_the_estimate(
+    tmp_path: Path,
+) -> None:
+    data = bytearray(CASES["png-rgb"].make(None))
+    data[16:24] = (60_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(data)
+    refused(tmp_path / "a.png", "60000x60000 are more than 250,000,000 pixels; cut it into parts")
+    assert pixel_count(tmp_path / "a.png") == 0
+
+
+def test_the_limit_of_pixels_is_ours_and_pillows_is_left_alone(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", picture(30, 41, 1))
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = 10
+    try:
+        assert read_rgb(tmp_path / "a.png").shape == (30, 41, 3)
+        assert Image.MAX_IMAGE_PIXELS == 10
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_an_animated_image_is_refused(tmp_path: Path, name: str) -> None:
+    frames = [Image.fromarray(picture(30, 41, seed)) for seed in range(2)]
+    frames[0].save(tmp_path / name, "PNG", save_all=True, append_images=frames[1:])
+    refused(tmp_path / name, "has 2 frames")
+
+
+def test_a_cut_png_gives_all_its_pixels_or_none(tmp_path: Path) -> None:
+    """Without the last chunk, IEND, it is whole: the pixels come before it."""
+    pixels = picture(30, 41, 1)
+    path = tmp_path / "a.png"
+    write_png(path, pixels)
+    data = path.read_bytes()
+    read = []
+    for cut in range(60):
+        path.write_bytes(data[: len(data) - cut])
+        try:
+            np.testing.assert_array_equal(read_rgb(path), pixels)
+            np.testing.assert_array_equal(read_image(path, "a").pixels, pixels)
+            read.append(cut)
+        except UserError as error:
+            assert "truncated" in str(error)
+    assert set(range(13)) <= set(read) and max(read) < 30
+
+
+def test_a_message_names_the_file_and_not_the_programs_own_objects(tmp_path: Path) -> None:
+    for content in (b"", b"<html>404</html>", b"\x89PNG\r\n\x1a\n"):
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(UserError) as error:
+            read_rgb(tmp_path / "a.png")
+        assert "object at 0x" not in str(error.value)
