@@ -13,11 +13,13 @@ import torch
 from kd_lightning.benchmark import machine, quality, report
 from kd_lightning.benchmark.cases import full_cases, quick_cases, shapes
 from kd_lightning.benchmark.speed import run_case
+from kd_lightning.commands.enhance import IMPORT
 from kd_lightning.data.samples import SamplePhotos
 from kd_lightning.deploy.backends import Runner, open_weights
 from kd_lightning.deploy.export import export
 from kd_lightning.errors import UserError
 from kd_lightning.imageio import comparison as picture_grid
+from kd_lightning.models.lookup import import_modules
 from kd_lightning.models.pretrained import shipped
 
 CHOICES = {"torch fp32": ("torch", "fp32"), "default": ("auto", "auto")}
@@ -30,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--set", action="append", default=[], metavar="NAME=FOLDER", help="HR images to score on")
     add("--student", action="append", default=[], metavar="NAME=FILE", help="artifact or export")
     add("--teacher", type=Path, help="teacher's artifact, for sets without a _teacher folder")
+    add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
     add("--full", action="store_true", help="every frame size, backend and peer")
     add("--no-speed", action="store_true", help="quality only")
     add("--scale", type=int, default=2)
@@ -44,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
+    import_modules(options.imports)
     students = pairs(options.student, "--student") or shipped()
     sets = pairs(options.set, "--set") or default_sets(Path("../shared/data"))
     teacher = options.teacher or next(iter(shipped("swinir*.safetensors").values()), None)
@@ -69,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
             cases = (full_cases if options.full else quick_cases)(students, int8)
             for number, case in enumerate(cases, 1):
                 tell(f"speed {number}/{len(cases)}: {case.method}, {case.frame}")
-                speed.append(run_case(case, facts["matrix_peaks"]))
+                speed.append(run_case(case, facts["matrix_peaks"], options.imports))
     result = {"machine": facts, "quality": scores, "speed": speed, "timed_as": timed_as(students)}
     page = report.write(result, options.output, crops)
     print(report.markdown(result))

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -45,10 +45,15 @@ class Case:
     weights: str = ""
 
 
-def run_case(case: Case, peaks: Mapping[str, float]) -> dict[str, Any]:
-    """Measure in a new process; {"error": ...} where the method cannot run here. `peaks`:
-    precision -> GFLOP/s of the machine."""
+def run_case(case: Case, peaks: Mapping[str, float], imports: Sequence[str] = ()) -> dict[str, Any]:
+    """Measure in a new process; {"error": ...} where the method cannot run here.
+
+    Args:
+        peaks: precision -> GFLOP/s of the machine.
+        imports: modules with the classes of networks that are not of kd_lightning.
+    """
     command = [sys.executable, "-m", "kd_lightning.benchmark.speed", json.dumps(asdict(case))]
+    command += imports
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -234,4 +239,7 @@ def per_pixel(
 
 
 if __name__ == "__main__":
+    from kd_lightning.models.lookup import import_modules
+
+    import_modules(sys.argv[2:])
     print(json.dumps(measure(Case(**json.loads(sys.argv[1])))))

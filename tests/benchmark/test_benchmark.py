@@ -46,6 +46,11 @@ def test_a_case_that_cannot_run_says_why() -> None:
     assert "StudentNone" in result["error"]
 
 
+def test_a_student_of_ones_own_is_measured_where_its_module_is_named() -> None:
+    case = Case("own", "student", "tests.own_students.PlainStudent", "540p", {"width": 2})
+    assert speed.run_case(case, {}, ["tests.own_students"])["parameters"] == 2 * 27 + 2 + 3 * 18 + 3
+
+
 def test_quick_is_part_of_full() -> None:
     students = shipped()
     full = [(c.method, c.frame) for c in full_cases(students, students)]
@@ -81,7 +86,7 @@ def test_command_writes_json_table_picture_and_page(tmp_path: Path, monkeypatch,
     weights = save_artifact(tmp_path / "s.safetensors", StudentFast(**arguments), arguments)
     timing = {"median": 10.0, "p95": 12.0, "fastest": 9.0, "repetitions": 3}
 
-    def measured(case: Case, peaks: dict) -> dict:
+    def measured(case: Case, peaks: dict, imports: list[str]) -> dict:
         figures = {"network_ms": timing, "frame_ms": timing, "fps": 100.0, "gmac": 1.0}
         figures |= {"share_of_peak": 0.5, "parameters": 1234, "memory_mb": 5.0}
         return {"method": case.method, "frame": case.frame, **figures}
