@@ -3,6 +3,7 @@
 import re
 import shlex
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -44,3 +45,10 @@ def test_every_file_that_the_pages_name_exists() -> None:
     for page in (*PAGES, ROOT / "CONTRIBUTING.md"):
         for found in name.findall(page.read_text()):
             assert "NAME" in found or (ROOT / found).exists(), f"{page.name}: {found}"
+
+
+def test_python_of_the_readme_runs(photo: np.ndarray) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names: dict[str, object] = {"image": photo[:40, :50]}
+    exec(code, names)
+    assert np.asarray(names["large"]).shape == (80, 100, 3)

@@ -9,6 +9,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from kd_lightning.distill.metrics import log_name
 from kd_lightning.distill.module import DistillationModule
 from kd_lightning.distill.publish import log_image
 from kd_lightning.imageio import comparison as pictures
@@ -23,13 +24,16 @@ class ValidationLines(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        metrics = trainer.callback_metrics
         minutes = (time.perf_counter() - self.started) / 60
+        values = trainer.callback_metrics
+        scores = []
+        for name, metric in pl_module.metrics.items():
+            key = f"val/{log_name(name)}"
+            scores.append(f"{key} {metric.text(float(values[key]))}")
         print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
             f"step {trainer.global_step}",
-            f"val/ssim {metrics['val/ssim']:.4f}",
-            f"val/psnr_y {metrics['val/psnr_y']:.2f} dB",
+            *scores,
             f"{minutes:.1f} min",
             sep="  ",
             flush=True,

@@ -57,6 +57,11 @@ class ImageScores(torchmetrics.Metric):
         return values if self.total > 0 else {}
 
 
+def log_name(metric: str) -> str:
+    """The metric's name in logs, after `val/` or `test/`: RGB-SSIM is `ssim`."""
+    return metric.removesuffix("_rgb")
+
+
 def make_metrics(cfg: DictConfig) -> dict[str, Metric]:
     """METRICS, and those of `cfg.extra`: NAME: {_target_, label, digits}.
 

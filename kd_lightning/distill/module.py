@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kd_lightning.distill.checkpoints import earlier
 from kd_lightning.distill.features import FeatureDistillation
-from kd_lightning.distill.metrics import ImageScores
+from kd_lightning.distill.metrics import ImageScores, log_name
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
 from kd_lightning.models.tiling import tiled
@@ -163,7 +163,7 @@ class DistillationModule(LightningModule):
         """Log `<prefix>/ssim` (RGB), `<prefix>/psnr_y` and so on for each metric, if any process
         has scored an image."""
         for name, value in scores.means().items():
-            key = f"{prefix}/{name.removesuffix('_rgb')}"
+            key = f"{prefix}/{log_name(name)}"
             self.log(key, value, prog_bar=key in ("val/ssim", "val/psnr_y"))
 
     def on_test_start(self) -> None:
