@@ -1,0 +1,79 @@
+"""Photographs enlarged: content as soft as a webcam's, of which a sharp photograph has none.
+
+A camera's lens, its demosaicing and its own coding leave less detail than pixels. A network that has
+seen sharp photographs only restores such a frame worse than interpolation does, once it is coded
+(experiments/call/README.md).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kd_lightning.data.pairing import list_images
+from kd_lightning.errors import UserError
+from kd_lightning.imageio.strict import read_rgb, write_png
+
+LARGEST = (1152, 768)  # pixels, width and height of a soft image at most
+
+
+class SoftPhotos:
+    """Source of `train_HR`: pieces of photographs, enlarged with Pillow's bicubic.
+
+    From each photograph one piece for each factor, at drawn places; the pieces are as large as the
+    photograph, or LARGEST.
+
+    Args:
+        photos: the folder that holds `folders`.
+        folders: of HR images.
+        factors: pixels of a soft image for a pixel of the photograph, each above 1.
+        seed: of the places.
+    """
+
+    automatic = True
+
+    def __init__(
+        self,
+        photos: str,
+        folders: Sequence[str],
+        factors: Sequence[float] = (1.4, 2.0),
+        seed: int = 0,
+    ) -> None:
+        if min(factors, default=0) <= 1:
+            raise UserError(f"data.source.factors={list(factors)}: each must be above 1")
+        self.folders = [Path(photos).expanduser() / folder for folder in folders]
+        self.factors, self.seed = list(factors), seed
+
+    def fetch(self, root: Path, cache: Path) -> None:
+        """Write the pieces that are not there yet, as RGB PNG.
+
+        Raises:
+            UserError: a folder of photographs is missing, or `root` cannot be written.
+        """
+        rng = np.random.default_rng(self.seed)
+        for folder in self.folders:
+            for stem, path in list_images(folder).items():
+                places = rng.random((len(self.factors), 2))
+                for factor, place in zip(self.factors, places, strict=True):
+                    name = f"{folder.parent.name}-{stem}-{factor}.png"
+                    target = root / "train_HR" / name
+                    if not target.exists():
+                        write_png(target, soft_piece(read_rgb(path), factor, place))
+
+    def remedy(self, root: Path) -> str:
+        return f"python prepare.py data=call writes the soft images to {root}"
+
+
+def soft_piece(photo: np.ndarray, factor: float, place: np.ndarray) -> np.ndarray:
+    """A piece of `photo`, uint8 (H, W, 3), enlarged by `factor`; `place` (2) in [0, 1] says where
+    between top left and bottom right it lies."""
+    height, width = photo.shape[:2]
+    longest, shortest = LARGEST if width >= height else LARGEST[::-1]
+    size = (min(width, longest) // 4 * 4, min(height, shortest) // 4 * 4)
+    piece = (round(size[1] / factor), round(size[0] / factor))
+    top = int(place[0] * (height - piece[0] + 1))
+    left = int(place[1] * (width - piece[1] + 1))
+    part = photo[top : top + piece[0], left : left + piece[1]]
+    image = Image.fromarray(np.ascontiguousarray(part))
+    return np.array(image.resize(size, Image.Resampling.BICUBIC))
