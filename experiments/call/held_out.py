@@ -1,8 +1,8 @@
 """Score networks by CRF on clips that the synthetic camera takes of the validation photographs.
 
-python experiments/call/held_out.py [--scale 2] [--photos FOLDER] NAME=FILE ... prints gains over
-the baseline (interpolation, or the decoded frame at scale 1), and writes them to held_out_x*.json
-here. NAMEs that differ in "_seed<n>" only are one row: mean and standard deviation. This is what
+python experiments/call/held_out.py [--scale 2] [--soft 1.8] NAME=FILE ... prints gains over the
+baseline (interpolation, or the decoded frame at scale 1), and writes them to held_out_x*.json here.
+--soft enlarges the photographs first, so that they are as soft as a webcam's frames. NAMEs that differ in "_seed<n>" only are one row: mean and standard deviation. This is what
 recipes are chosen by; the test clips are not.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from kd_lightning import quality
 from kd_lightning.benchmark.__main__ import pairs
@@ -30,17 +31,15 @@ Gains = dict[str, dict[str, list[float]]]  # network -> metric -> gain at each C
 
 
 @torch.inference_mode()
-def measure(folder: Path, methods: dict[str, Method], scale: int) -> Gains:
-    """Means over the photographs."""
+def measure(folder: Path, methods: dict[str, Method], scale: int, soft: float) -> Gains:
+    """Means over the photographs, enlarged by `soft`."""
     codings = [p for p in points() if p.name in {f"h264 crf {crf}" for crf in CRFS}]
     gains: dict[str, dict[str, np.ndarray]] = {
         name: {metric: np.zeros(len(CRFS)) for metric in METRICS} for name in methods
     }
     files = pictures(folder)
     for file in files:
-        _, hr = read_pair(file, 2)
-        top, left = (hr.shape[0] - HEIGHT) // 2, (hr.shape[1] - WIDTH) // 2
-        hr = np.ascontiguousarray(hr[top : top + HEIGHT, left : left + WIDTH])
+        hr = middle(read_pair(file, 2)[1], soft)
         clip = film(hr, FRAMES, scale, version_rng(1, file.stem, 0))
         small, truth = [pair(frame, scale)[0] for frame in clip], to_tensor(hr)
         for column, coding in enumerate(codings):
@@ -54,6 +53,13 @@ def measure(folder: Path, methods: dict[str, Method], scale: int) -> Gains:
         name: {metric: list(values / len(files)) for metric, values in rows.items()}
         for name, rows in gains.items()
     }
+
+
+def middle(photo: np.ndarray, soft: float) -> np.ndarray:
+    height, width = round(HEIGHT / soft), round(WIDTH / soft)
+    top, left = (photo.shape[0] - height) // 2, (photo.shape[1] - width) // 2
+    part = np.ascontiguousarray(photo[top : top + height, left : left + width])
+    return np.array(Image.fromarray(part).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
 
 
 def table(gains: Gains, metric: str) -> str:
@@ -78,11 +84,12 @@ def main() -> None:
     parser.add_argument("networks", nargs="+", metavar="NAME=FILE")
     parser.add_argument("--scale", type=int, choices=(1, 2), default=2)
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos/valid_HR"))
+    parser.add_argument("--soft", type=float, default=1.0, help="pixels for a pixel of the photo")
     options = parser.parse_args()
     files = pairs(options.networks, "")
     methods = {name: restored(path, options.scale) for name, path in files.items()}
-    gains = measure(options.photos, methods, options.scale)
-    target = Path(__file__).parent / f"held_out_x{options.scale}.json"
+    gains = measure(options.photos, methods, options.scale, options.soft)
+    target = Path(__file__).parent / f"held_out_x{options.scale}{'_soft' * (options.soft > 1)}.json"
     target.write_text(json.dumps(gains, indent=1) + "\n")
     print(*(table(gains, metric) for metric in METRICS), sep="\n")
 
