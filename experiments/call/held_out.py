@@ -2,8 +2,9 @@
 
 python experiments/call/held_out.py [--scale 2] [--soft 1.8] NAME=FILE ... prints gains over the
 baseline (interpolation, or the decoded frame at scale 1), and writes them to held_out_x*.json here.
---soft enlarges the photographs first, so that they are as soft as a webcam's frames. NAMEs that differ in "_seed<n>" only are one row: mean and standard deviation. This is what
-recipes are chosen by; the test clips are not.
+--soft enlarges the photographs first, so that they are as soft as a webcam's frames. NAMEs that
+differ in "_seed<n>" only are one row: mean and standard deviation. This is what recipes are chosen
+by; the test clips are not.
 """
 
 import argparse

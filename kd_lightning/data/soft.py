@@ -1,8 +1,8 @@
 """Photographs enlarged: content as soft as a webcam's, of which a sharp photograph has none.
 
-A camera's lens, its demosaicing and its own coding leave less detail than pixels. A network that has
-seen sharp photographs only restores such a frame, once it is coded, hardly better than interpolation
-does (experiments/call/README.md).
+A camera's lens, its demosaicing and its own coding leave less detail than pixels. A network that
+has seen sharp photographs only restores such a frame, once it is coded, hardly better than
+interpolation does (experiments/call/README.md).
 """
 
 from collections.abc import Sequence
