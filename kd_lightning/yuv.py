@@ -36,24 +36,22 @@ def matrix_of_size(height: int) -> Matrix:
 
 def rgb_to_yuv(rgb: Plane, matrix: Matrix, full_range: bool = False) -> Yuv:
     """The 4:2:0 planes of `rgb`, uint8 (H, W, 3)."""
-    height, width, _ = rgb.shape
-    weights, offsets = _from_rgb(matrix, full_range)
-    yuv = (rgb.reshape(-1, 3).astype(np.float32) @ weights).reshape(height, width, 3)
-    y, u, v = (yuv[:, :, channel] for channel in range(3))
-    return Yuv(
-        _rounded(y + offsets[0]),
-        _rounded(_subsampled(u) + offsets[1]),
-        _rounded(_subsampled(v) + offsets[2]),
-    )
+    weights, offset = _from_rgb(matrix, full_range)
+    red, green, blue = (rgb[:, :, channel].astype(np.float32) for channel in range(3))
+    y, u, v = (red * w[0] + green * w[1] + blue * w[2] for w in weights.T)
+    chroma = (_rounded(_subsampled(plane) + np.float32(128)) for plane in (u, v))
+    return Yuv(_rounded(y + np.float32(offset)), *chroma)
 
 
 def yuv_to_rgb(planes: Yuv, matrix: Matrix, full_range: bool = False) -> Plane:
     """The image, uint8 (H, W, 3), of 4:2:0 `planes`."""
     height, width = planes.y.shape
-    weights, offsets = _from_rgb(matrix, full_range)
+    weights, offset = _from_rgb(matrix, full_range)
     inverse = np.linalg.inv(weights.astype(np.float64)).astype(np.float32)
-    y = planes.y.astype(np.float32) - offsets[0]
-    u, v = (_interpolated(p.astype(np.float32) - 128, height, width) for p in planes[1:])
+    y = planes.y.astype(np.float32) - np.float32(offset)
+    u, v = (
+        _interpolated(p.astype(np.float32) - np.float32(128), height, width) for p in planes[1:]
+    )
     rgb = np.empty((height, width, 3), np.uint8)
     for channel in range(3):
         value = y * inverse[0, channel]
@@ -81,15 +79,16 @@ def _lines(plane: Any) -> Plane:
     return lines.reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
-def _from_rgb(matrix: Matrix, full_range: bool) -> tuple[Floats, tuple[float, float, float]]:
-    """(weights, offsets): of a row of RGB in [0, 255], `rgb @ weights + offsets` is Y, Cb, Cr."""
+def _from_rgb(matrix: Matrix, full_range: bool) -> tuple[Floats, float]:
+    """(weights, offset): of a row of RGB in [0, 255], `rgb @ weights` is Y - offset, Cb - 128,
+    Cr - 128."""
     kr, kb = KR_KB[matrix]
     luma = np.array([kr, 1 - kr - kb, kb])
     blue, red = np.eye(3)[2], np.eye(3)[0]
     y, c = (255, 255) if full_range else (219, 224)
     columns = (luma * y, (blue - luma) / (2 - 2 * kb) * c, (red - luma) / (2 - 2 * kr) * c)
     weights = np.stack(columns, axis=1) / 255
-    return weights.astype(np.float32), (0.0 if full_range else 16.0, 128.0, 128.0)
+    return weights.astype(np.float32), 0.0 if full_range else 16.0
 
 
 def _subsampled(plane: Floats) -> Floats:
