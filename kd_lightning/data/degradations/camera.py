@@ -14,7 +14,7 @@ from kd_lightning.imageio.strict import Pixels
 REST = 0.3  # share of clips whose camera stands still
 TURNING = 0.4  # share of the moving cameras that zoom and turn too
 MOVING_PART = 0.4  # share of clips in which an oval part of the image moves on its own
-SPEEDS = (0.1, 6.0)  # LR pixels a frame, of a pan or a part; drawn evenly on a log scale
+SLOWEST, FASTEST = 0.1, 6.0  # LR pixels a frame, of a pan or a part; even on a log scale
 ZOOM = 0.006  # largest change of size a frame, as a share
 TURN = 0.004  # largest turn a frame, radians
 PART = (0.25, 0.6)  # smallest and largest side of a moving part, as a share of the image's
@@ -53,7 +53,7 @@ def film(photo: Pixels, frames: int, scale: int, rng: np.random.Generator) -> li
 
 def _velocity(rng: np.random.Generator, scale: int) -> tuple[float, float]:
     """In HR pixels a frame: x, y."""
-    speed = scale * np.exp(rng.uniform(*np.log(SPEEDS)))
+    speed = scale * np.exp(rng.uniform(np.log(SLOWEST), np.log(FASTEST)))
     angle = rng.uniform(0, 2 * np.pi)
     return float(speed * np.cos(angle)), float(speed * np.sin(angle))
 
