@@ -1,4 +1,4 @@
-"""Comparison pictures: methods beside each other, with a zoomed detail."""
+"""Comparison images: methods beside each other, with a zoomed detail."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ LABEL = 22  # pixels, height of the caption
 
 
 def comparison(images: Mapping[str, Tensor], hr: Tensor, bicubic: Tensor) -> Image.Image:
-    """One column for each image: the whole picture above, the detail enlarged below.
+    """One column for each image: the whole image above, the detail enlarged below.
 
     The detail is where interpolation loses most: the window of DETAIL pixels with the largest
     mean |hr - bicubic|.
@@ -66,13 +66,13 @@ def repeat_pixels(image: Tensor, factor: int) -> Tensor:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """(3,H,W) float in [0, 1] as an 8-bit picture."""
+    """(3,H,W) float in [0, 1] as an 8-bit image."""
     array = (image.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
     return Image.fromarray(np.ascontiguousarray(array.transpose(1, 2, 0)))
 
 
-def save(picture: Image.Image, path: Path) -> Path:
+def save(image: Image.Image, path: Path) -> Path:
     """Write a PNG, making its folder; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    image.save(path)
     return path

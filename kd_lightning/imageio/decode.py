@@ -25,7 +25,9 @@ SIXTEEN = {
 }
 GREY = ("1", "L", "LA", "La")
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-PHOTOMETRIC = 262  # TIFF tag
+# TIFF tags
+IMAGE_LENGTH, PHOTOMETRIC, STRIP_OFFSETS = 257, 262, 273
+SAMPLES, ROWS_PER_STRIP, PLANAR = 277, 278, 284
 SPREAD = {"L;2": 85, "L;4": 17}  # level 1 of a grey PNG of 2 or 4 bits, as Pillow decodes it
 
 Source = Path | BinaryIO
@@ -139,10 +141,22 @@ def _refuse_other_depths(image: Any) -> None:
         bits = max(image.tag_v2.get(258, (1,)))
         if bits > 8 and not (bits == 16 and image.mode.startswith("I;16")):
             raise Refused(f"{image.mode} pixels of {bits} bits a channel", remedy)
+        _refuse_missing_rows(image)
     elif image.format == "PPM" and image.tile:
         arguments = image.tile[0].args
         if isinstance(arguments, tuple) and arguments[-1] > 255:
             raise Refused(f"{image.mode} pixels of more than 8 bits a channel", remedy)
+
+
+def _refuse_missing_rows(image: Any) -> None:
+    """libtiff leaves rows for which a TIFF holds no strip as they lay in memory."""
+    tags = image.tag_v2
+    if STRIP_OFFSETS not in tags:
+        return
+    planes = tags.get(SAMPLES, 1) if tags.get(PLANAR) == 2 else 1
+    rows = len(tags[STRIP_OFFSETS]) // planes * tags.get(ROWS_PER_STRIP, 2**32 - 1)
+    if rows < tags[IMAGE_LENGTH]:
+        raise Refused("a truncated or damaged TIFF, of which rows are missing", "replace it")
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:

@@ -36,6 +36,16 @@ class Case:
 
 def png(depth: int, colour: int, lines: np.ndarray, *chunks: tuple[bytes, bytes]) -> Make:
     """A PNG put together by hand: `lines` are the packed rows (H, bytes)."""
+    return _png(depth, colour, [lines], *chunks)
+
+
+def interlaced(depth: int, colour: int, pixels: np.ndarray) -> Make:
+    """The same in the seven passes of Adam7; `pixels` (H,W,bytes)."""
+    places = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
+    return _png(depth, colour, [pixels[y::dy, x::dx] for x, y, dx, dy in (*places, (0, 1, 1, 2))])
+
+
+def _png(depth: int, colour: int, passes: list[np.ndarray], *chunks: tuple[bytes, bytes]) -> Make:
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -43,8 +53,8 @@ def png(depth: int, colour: int, lines: np.ndarray, *chunks: tuple[bytes, bytes]
         )
 
     def make(exif: Image.Exif | None) -> bytes:
-        header = struct.pack(">IIBBBBB", 17, 12, depth, colour, 0, 0, 0)
-        rows = zlib.compress(b"".join(b"\0" + line.tobytes() for line in lines))
+        header = struct.pack(">IIBBBBB", 17, 12, depth, colour, 0, 0, len(passes) > 1)
+        rows = zlib.compress(b"".join(b"\0" + r.tobytes() for lines in passes for r in lines))
         extra = [] if exif is None else [(b"eXIf", exif.tobytes()[6:])]
         parts = [(b"IHDR", header), *chunks, *extra, (b"IDAT", rows), (b"IEND", b"")]
         return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
@@ -153,6 +163,13 @@ def _cases() -> dict[str, Case]:
             png(8, 2, RGB | 1, (b"tRNS", struct.pack(">3H", 0, 0, 0))),
             keyed(RGB | 1, np.uint8([0, 0, 0])),
             True,
+        ),
+        "png-rgb-interlaced": Case(".png", interlaced(8, 2, RGB), RGB, True),
+        "png-rgb16-interlaced": Case(
+            ".png",
+            interlaced(16, 2, big(DEEP[..., :3]).view("u1").reshape(12, 17, 6)),
+            DEEP[..., :3],
+            False,
         ),
         "png-rgba": Case(".png", png(8, 6, joined(RGB, ALPHA)), joined(RGB, ALPHA), False),
         "png-grey16": Case(".png", png(16, 0, big(DEEP[..., :1])), DEEP[..., :1], False),

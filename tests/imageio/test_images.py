@@ -185,3 +185,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_image(path, RGB.shape[:2], bands(), ImageData(RGB))
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
+def test_a_tiff_that_holds_fewer_rows_than_it_says_shows_no_foreign_memory(
+    compression: str,
+) -> None:
+    content = bytearray(save(Image.fromarray(RGB), "TIFF", compression=compression))
+    start = int.from_bytes(content[4:8], "little")
+    for entry in range(start + 2, len(content) - 11, 12):
+        if content[entry : entry + 2] == (257).to_bytes(2, "little"):  # image length
+            content[entry + 8 : entry + 12] = (5000).to_bytes(4, "little")
+            content[entry + 2 : entry + 4] = (4).to_bytes(2, "little")
+            break
+    with pytest.raises(UserError, match=r"rows are missing|truncated"):
+        read(bytes(content))
