@@ -148,13 +148,14 @@ def build(
     return network  # type: ignore[return-value]
 
 
-def require_finite(source: str, network: Network) -> None:
+def require_finite(source: str, network: nn.Module) -> None:
     """UserError where a weight, or what the network makes of a small image, is NaN or infinite:
     a network rounded to 8 bits would show it as an image."""
     for name, tensor in network.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise UserError(f"{source}: {name} holds NaN or infinite values; take other weights")
-    side = -(-SIDE // network.multiple_of) * network.multiple_of
+    multiple = model_info(network).multiple_of
+    side = -(-SIDE // multiple) * multiple
     image = torch.linspace(0, 1, 3 * side * side).reshape(1, 3, side, side)
     with torch.inference_mode():
         if not bool(torch.isfinite(network(image)).all()):
@@ -199,8 +200,19 @@ def _compare_twin(source: str, network: nn.Module, arguments: Mapping[str, Any])
     twin = build(source, name, arguments, network.state_dict()).eval()
     side = -(-SIDE // info.multiple_of) * info.multiple_of
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        ours, theirs = network.eval()(image), twin(image)
+    try:
+        with torch.inference_mode():
+            ours, theirs = network.eval()(image), twin(image)
+    except Exception as error:  # the class may be anybody's
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{source}: {name} fails on an image {side}x{side}: {reason}") from error
+    grown = side * (info.scale if info.takes_lr else 1)
+    if ours.shape != (1, 3, grown, grown):
+        raise UserError(
+            f"{source}: {name} gives {tuple(ours.shape)} for (1, 3, {side}, {side}), which is not "
+            f"what scale={info.scale} and takes_lr={info.takes_lr} state"
+        )
+    require_finite(source, network)
     if ours.shape != theirs.shape or not (ours - theirs).abs().max() <= SAME * ours.abs().max():
         raise UserError(
             f"{source}: {name} built again from its arguments and weights computes something "

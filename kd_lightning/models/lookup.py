@@ -14,10 +14,10 @@ from torch import nn
 
 from kd_lightning import models
 from kd_lightning.errors import UserError
-from kd_lightning.models import students, swinir, unet
+from kd_lightning.models import students, swinir
 from kd_lightning.models.network import Network
 
-OURS = (students, swinir, unet)
+OURS = (students, swinir)
 
 
 def import_modules(names: Iterable[str]) -> None:

@@ -78,6 +78,8 @@ def model_info(network: nn.Module) -> ModelInfo:
             )
         found[field.name] = value
     info = ModelInfo(**found)
+    if min(info.scale, info.multiple_of) < 1 or min(info.radius, info.unshuffle_factor) < 0:
+        raise UserError(f"{type(network).__name__} states impossible numbers: {info}")
     if info.unshuffle_factor and not isinstance(getattr(network, "body", None), nn.Module):
         raise UserError(
             f"{type(network).__name__} states unshuffle_factor={info.unshuffle_factor}, but has no "

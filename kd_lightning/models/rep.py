@@ -21,7 +21,7 @@ class RepConv(nn.Conv2d):
     """
 
     masks: Tensor
-    blind: Tensor  # 1, or 0 since a kernel was absorbed that sums to something; in checkpoints
+    blind: Tensor  # 1, or 0 since a kernel was taken over that sums to something; in checkpoints
 
     def __init__(self, fan_in: int, fan_out: int, zero_sum_groups: int = 0) -> None:
         super().__init__(fan_in, fan_out, 3, padding=1)

@@ -125,7 +125,7 @@ def test_checkpoint_becomes_an_artifact(tmp_path: Path, fast: StudentFast) -> No
     assert metadata["steps"] == 7
 
 
-def test_a_reparameterized_student_is_exported_folded(tmp_path: Path) -> None:
+def test_a_reparameterized_student_is_exported_fused(tmp_path: Path) -> None:
     shape = {"width": 8, "depth": 3}
     network = StudentFast(**shape, rep=True).eval()
     node = {"_target_": "kd_lightning.models.students.StudentFast", **shape, "rep": True}
@@ -134,11 +134,11 @@ def test_a_reparameterized_student_is_exported_folded(tmp_path: Path) -> None:
         {"hyper_parameters": {"student": node}, "state_dict": weights}, tmp_path / "best.ckpt"
     )
     export(tmp_path / "best.ckpt", tmp_path / "s.safetensors")
-    folded, _ = load_artifact(tmp_path / "s.safetensors")
-    assert type(folded) is StudentFast
+    fused, _ = load_artifact(tmp_path / "s.safetensors")
+    assert type(fused) is StudentFast
     x = torch.rand(1, 3, 9, 12)
     with torch.inference_mode():
-        assert (folded(x) - fuse_and_round(network)(x)).abs().max() <= 1e-5
+        assert (fused(x) - fuse_and_round(network)(x)).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])

@@ -103,6 +103,18 @@ def shadowing() -> nn.Module:
     return impostor()
 
 
+class Larger(own_students.PlainStudent):
+    """Enlarges, and does not say so."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).repeat_interleave(2, -1)
+
+
+class Broken(own_students.PlainStudent):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x.flatten(1))
+
+
 def local() -> nn.Module:
     class Local(own_students.PlainStudent):
         pass
@@ -119,9 +131,21 @@ def local() -> nn.Module:
         (own_students.PlainStudent(3), {}, "built again from its arguments states"),
         (forgetful(), {}, "computes something else"),
         (shadowing(), {}, "another class than the network's"),
+        (Larger(), {}, r"gives \(1, 3, 16, 32\) for \(1, 3, 16, 16\), which is not what scale=2"),
+        (Broken(), {}, "Broken fails on an image 16x16: "),
         (local(), {}, "define the class at the top of a module"),
     ],
-    ids=["states nothing", "arguments", "no JSON", "scale", "forgetful", "impostor", "local"],
+    ids=[
+        "states nothing",
+        "arguments",
+        "no JSON",
+        "scale",
+        "forgetful",
+        "impostor",
+        "larger",
+        "broken",
+        "local",
+    ],
 )
 def test_student_that_would_not_come_back_is_refused_in_one_line(
     tmp_path: Path, network: nn.Module, arguments: dict, message: str

@@ -32,7 +32,7 @@ def test_pretrained_with_other_arguments_says_what_ships() -> None:
         load_init_from(StudentCNN(residual=False), "pretrained")
 
 
-def test_rep_student_starts_from_a_folded_artifact(tmp_path: Path) -> None:
+def test_rep_student_starts_from_a_fused_artifact(tmp_path: Path) -> None:
     torch.manual_seed(0)
     plain, rep = (
         fuse(StudentFast(width=8, depth=3, rep=True)),

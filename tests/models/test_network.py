@@ -1,4 +1,4 @@
-"""Networks folded, deployed, and taken over by one that trains on."""
+"""Networks fused, rounded, and taken over by one that trains on."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.models.network import Network, fuse, fuse_and_round, load_fused
+from kd_lightning.errors import UserError
+from kd_lightning.models.network import Network, fuse, fuse_and_round, load_fused, model_info
 from kd_lightning.models.rep import RepConv
 from kd_lightning.models.students import ACTIVATIONS, StudentCNN, StudentFast
 
@@ -27,7 +28,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[Network, Network]:
 
 
 @pytest.mark.parametrize("make", STUDENTS.values(), ids=STUDENTS)
-def test_checkpoint_of_a_network_that_absorbed_another_restores_it(
+def test_checkpoint_of_a_network_that_took_over_another_restores_it(
     make: Callable[[bool], Network], piece: Tensor
 ) -> None:
     torch.manual_seed(5)
@@ -42,27 +43,55 @@ def piece(photo_tensor: Tensor) -> Tensor:
     return photo_tensor[..., 100:163, 200:251]
 
 
-def test_folded_network_is_plain_and_equal(pair: tuple[Network, Network], piece: Tensor) -> None:
+def test_fused_network_is_plain_and_equal(pair: tuple[Network, Network], piece: Tensor) -> None:
     student, plain = pair
-    folded = fuse(student)
-    assert not any(isinstance(layer, RepConv) for layer in folded.modules())
-    plain.load_state_dict(folded.state_dict())
+    fused = fuse(student)
+    assert not any(isinstance(layer, RepConv) for layer in fused.modules())
+    plain.load_state_dict(fused.state_dict())
     torch.testing.assert_close(plain(piece), student(piece), atol=1e-5, rtol=0)
 
 
-def test_network_absorbs_a_folded_one(pair: tuple[Network, Network], piece: Tensor) -> None:
+def test_network_takes_over_a_fused_one(pair: tuple[Network, Network], piece: Tensor) -> None:
     student, plain = pair
     load_fused(student, plain)
     assert any(isinstance(layer, RepConv) for layer in student.modules())
     torch.testing.assert_close(student(piece), plain(piece), atol=1e-5, rtol=0)
 
 
-def test_deployed_parameters_are_exact_in_bfloat16(piece: Tensor) -> None:
+def test_rounded_parameters_are_exact_in_bfloat16(piece: Tensor) -> None:
     torch.manual_seed(4)
     student = StudentFast(width=8, depth=3, rep=True)
     before = [parameter.clone() for parameter in student.parameters()]
-    deployed = fuse_and_round(student)
-    for parameter in deployed.parameters():
+    rounded = fuse_and_round(student)
+    for parameter in rounded.parameters():
         assert torch.equal(parameter, parameter.bfloat16().float())
     assert all(torch.equal(a, b) for a, b in zip(student.parameters(), before, strict=True))
-    assert 0 < (deployed(piece) - student(piece)).abs().max() <= 4e-3
+    assert 0 < (rounded(piece) - student(piece)).abs().max() <= 4e-3
+
+
+class Impossible(StudentCNN):
+    multiple_of = 0
+
+
+def test_impossible_statements_are_refused() -> None:
+    with pytest.raises(UserError, match="Impossible states impossible numbers"):
+        model_info(Impossible())
+
+
+def test_layers_of_ones_own_are_fused_by_their_method(piece: Tensor) -> None:
+    """At any depth, and where one layer has two names."""
+
+    class Doubled(torch.nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+        def fuse(self) -> torch.nn.Conv2d:
+            plain = torch.nn.Conv2d(3, 3, 3, padding=1)
+            plain.load_state_dict({name: 2 * value for name, value in self.state_dict().items()})
+            return plain
+
+    layer = Doubled(3, 3, 3, padding=1)
+    network = torch.nn.Sequential(torch.nn.Sequential(layer), torch.nn.ReLU(), layer)
+    plain = fuse(network)
+    assert not any(isinstance(module, Doubled) for module in plain.modules())
+    torch.testing.assert_close(plain(piece), network(piece), atol=1e-5, rtol=0)

@@ -26,7 +26,7 @@ def branches(block: RepConv, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("fan_in", "fan_out"), [(12, 32), (16, 16)])
-def test_folded_kernel_equals_the_branches_run_apart(fan_in: int, fan_out: int) -> None:
+def test_fused_kernel_equals_the_branches_run_apart(fan_in: int, fan_out: int) -> None:
     torch.manual_seed(2)
     block = RepConv(fan_in, fan_out)
     torch.nn.init.normal_(block.edge_scale)
