@@ -34,6 +34,7 @@ MOVED = {  # old key: what to write in its place
     "initial": "init_from",
     "loss.gradient_weight": "loss=hybrid_gradient with loss.extra_terms.gradient.weight",
 }
+VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c"}
 OWN_KEYS = {  # of a part's node, beside the arguments of its `_target_`
     "loss.extra_terms": {"weight"},
     "metrics.extra": {"label", "digits"},
@@ -115,6 +116,18 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
 def moved(key: str) -> str:
     """What to say of a key that has another name now."""
     return f"{key} is now {MOVED[key]}"
+
+
+def options_first(words: list[str]) -> list[str]:
+    """The command line with Hydra's options before the overrides: elsewhere it refuses what comes
+    after them."""
+    options, overrides, rest = [], [], iter(words)
+    for word in rest:
+        if word.startswith("-"):
+            options += [word, next(rest, "")] if word in VALUED else [word]
+        else:
+            overrides.append(word)
+    return options + overrides
 
 
 def search_path(words: list[str]) -> list[str]:

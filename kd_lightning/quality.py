@@ -59,9 +59,14 @@ class Metric(NamedTuple):
     label: str
     digits: int  # behind the point
 
+    @property
+    def form(self) -> str:
+        """A format string for a value."""
+        return f"{{:.{self.digits}f}}"
+
     def text(self, value: float) -> str:
         """The value as a table's cell."""
-        return f"{value:.{self.digits}f}"
+        return self.form.format(value)
 
 
 def _on_luma(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:

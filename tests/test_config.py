@@ -38,7 +38,9 @@ def test_a_wrong_setting_is_one_line(tmp_path: Path, override: str, expected: st
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("words", [("--config-dir", "mine"), ("--config-dir=mine",)])
+@pytest.mark.parametrize(
+    "words", [("scale=2", "--config-dir", "mine"), ("--config-dir=mine",)], ids=["after", "first"]
+)
 def test_a_wrong_option_lists_those_of_a_users_folder_too(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:

@@ -1,10 +1,12 @@
 """kd-prepare: download, verify, pair, run the teacher, and store what a run trains on."""
 
+import sys
+
 import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from kd_lightning.config import CONFIG, check_keys, one_line_errors
+from kd_lightning.config import CONFIG, check_keys, one_line_errors, options_first
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.errors import UserError
 
@@ -46,5 +48,6 @@ def run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Exit status: 0 done, 2 refused."""
+    sys.argv[1:] = options_first(sys.argv[1:])
     with one_line_errors("prepare"):
         run()

@@ -1,9 +1,11 @@
 """kd-train: train a student with the configuration that the command line composes."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
-from kd_lightning.config import CONFIG, one_line_errors
+from kd_lightning.config import CONFIG, one_line_errors, options_first
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG), config_name="train")
@@ -16,5 +18,6 @@ def run(cfg: DictConfig) -> float | None:
 
 def main() -> None:
     """Exit status: 0 done, 2 refused."""
+    sys.argv[1:] = options_first(sys.argv[1:])
     with one_line_errors("train"):
         run()

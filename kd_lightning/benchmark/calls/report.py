@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.benchmark.calls.measure import CRFS
+from kd_lightning.quality import METRICS
 
 Result = dict[str, Any]
 COLUMNS = {
-    "psnr_y": ("PSNR-Y", "{:.2f}"),
-    "ssim_rgb": ("RGB-SSIM", "{:.4f}"),
+    **{name: (METRICS[name].label, METRICS[name].form) for name in ("psnr_y", "ssim_rgb")},
     "flicker": ("flicker", "{:+.2f}"),
     "temporal_error": ("temporal error", "{:.2f}"),
 }
