@@ -2,6 +2,7 @@
 as one line with the nearest valid key for a wrong one."""
 
 import difflib
+import errno
 import inspect
 import os
 import pydoc
@@ -15,17 +16,23 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.errors import UserError
+from kd_lightning.files import unwritable
 
 # Hydra then raises what goes wrong in a job, in place of printing it and leaving.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 PACKAGE = Path(__file__).parent
+LIGHTNINGS = "MisconfigurationException"  # by name: importing Lightning takes seconds
+DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT),
+}
 # In a wheel inside the package, in a clone beside it (setup.py).
 CONFIG = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
@@ -45,8 +52,23 @@ def run_dir(name: str, ckpt_path: str | None, time: str) -> str:
     """The run folder: `logs/<name>/<time>`, or the folder of the run that `ckpt_path` continues
     (`<folder>/checkpoints/<file>`)."""
     if ckpt_path is None:
-        return f"logs/{name}/{time}"
-    return str(Path(ckpt_path).parent.parent)
+        return f"logs/{name}/{agreed(time)}"
+    return str(Path(ckpt_path).expanduser().absolute().parent.parent)
+
+
+def agreed(time: str) -> str:
+    """The first process's `time` where torchrun has started several, which would else write into
+    a folder each."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return time
+    from torch.distributed import TCPStore
+
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(host, port, is_master=False)
+    key = f"kd_lightning/time/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    if os.environ["RANK"] == "0":
+        store.set(key, time)
+    return str(store.get(key).decode())
 
 
 OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
@@ -79,15 +101,32 @@ def one_line_errors(config_name: str) -> Iterator[None]:
     """Print errors that a user can act on as one line and exit with status 2."""
     try:
         yield
-    except UserError as error:
-        fail(str(error))
-    except InstantiationException as error:
-        cause = error.__cause__
-        if not isinstance(cause, UserError | ValueError):
+    except Exception as error:
+        line = reason(error, config_name, sys.argv[1:])
+        if line is None:
             raise
-        fail(str(cause))
-    except (HydraException, OmegaConfBaseException) as error:
-        fail(explain(error, config_name, sys.argv[1:]))
+        fail(line)
+
+
+def reason(error: Exception, config_name: str, words: list[str]) -> str | None:
+    """What to tell the user of `error` on the command line `words`; None for a bug."""
+    if isinstance(error, InstantiationException):
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            return str(cause)
+        found = re.search(r"full_key: (\S+)", str(error))
+        plain = isinstance(cause, ValueError | TypeError | OSError | ImportError)
+        plain |= type(cause).__name__ == LIGHTNINGS
+        return f"{found[1] if found else 'configuration'}: {cause}" if plain else None
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain(error, config_name, words)
+    if type(error).__name__ == LIGHTNINGS:
+        return str(error)
+    if isinstance(error, OSError) and error.errno in DISK and error.filename:
+        return str(unwritable(Path(error.filename), error))
+    return None
 
 
 def fail(message: str) -> None:
@@ -99,6 +138,8 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
     """One line for an error of Hydra's on the command line `words`, with the nearest valid key or
     group option."""
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return quoting(error.override or "", text)
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found[1]
         if key in MOVED:
@@ -111,6 +152,14 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
         options = group_options(group, config_name, words)
         return f"no {group}={option}{nearest(option, options)}; there are {', '.join(options)}"
     return text
+
+
+def quoting(override: str, text: str) -> str:
+    """What to say of an override that Hydra cannot read: most often a value wants quotes."""
+    key, _, value = override.partition("=")
+    if re.search(r"[=,:;$(){}\[\]\\'\" ]", value):
+        return f"cannot read {override}: quote the value twice, '{key}=\"{value}\"'"
+    return f"cannot read {override}: {text.splitlines()[0]}"
 
 
 def moved(key: str) -> str:

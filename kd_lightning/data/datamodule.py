@@ -55,7 +55,7 @@ class TripletDataModule(LightningDataModule):
 
     A batch is a dict of floats in [0, 1]: "lr" (B,3,h,w), "bicubic" (the LR image interpolated to
     the HR size), "hr" and, where the teacher has an output, "teacher" (B,3,H,W), H = h*scale.
-    Whole images come one at a time, with "stem" (list of str).
+    Whole images come one at a time, with "stem" (list of str; [""] is not to be scored).
 
     Args:
         train, val: folders of HR images; with `split`, `val` is empty.
@@ -114,6 +114,10 @@ class TripletDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         _one_of("scale", scale, (1, 2, 3, 4))
+        _at_least("data.batch_size", batch_size, 1)
+        _at_least("data.samples_per_epoch", samples_per_epoch, 1)
+        _at_least("data.num_workers", 0 if num_workers == "auto" else num_workers, 0)
+        _at_least("data.crop_size", crop_size, -(-SSIM_WINDOW // scale) * scale)
         if isinstance(degradation, str):
             raise UserError(
                 f"data.degradation={degradation}: degradations are a group of their own; give "
@@ -295,6 +299,11 @@ def _one_of(key: str, value: object, choices: Sequence[object]) -> None:
         raise UserError(f"{key}={value}: choose one of {', '.join(map(str, choices))}")
 
 
+def _at_least(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise UserError(f"{key}={value}: give at least {least}")
+
+
 def _items(selections: Sequence[Selection]) -> list[StoredImage]:
     return [item for triplets, stems in selections for item in stored_images(triplets, stems)]
 
@@ -306,8 +315,10 @@ def _identity(selections: Sequence[Selection]) -> str:
 
 
 def _whole_images(items: list[StoredImage], rank: int = 0, world: int = 1) -> DataLoader[Any]:
-    """The images that fall to process `rank` of `world`, dealt in turn."""
-    return DataLoader(WholeImages(items[rank::world]), batch_size=None)
+    """The images that fall to process `rank` of `world`, dealt in turn. A process that none is
+    left for sees the first, without a stem, since all must take part in a validation."""
+    dealt = items[rank::world] or [items[0]._replace(stem="")]
+    return DataLoader(WholeImages(dealt), batch_size=None)
 
 
 def _check_sizes(selections: Sequence[Selection], need: int, what: str) -> None:

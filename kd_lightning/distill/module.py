@@ -1,6 +1,7 @@
 """The LightningModule: one student, one loss, the protocol's metrics. It never holds a teacher."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,9 @@ from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
 from kd_lightning.models.tiling import tiled
 from kd_lightning.quality import METRICS, Metric
+
+# Its advice for what is logged on one process; scores are means over all of them already.
+warnings.filterwarnings("ignore", message="It is recommended to use `self.log.*sync_dist")
 
 Batch = dict[str, Any]
 Scores = dict[str, ImageScores]
@@ -152,7 +156,10 @@ class DistillationModule(LightningModule):
         return {row: ImageScores(scale, self.metrics).to(device) for row in rows}
 
     def update_scores(self, rows: Scores, batch: Batch) -> None:
-        """Score the student's output and the baselines that `batch` holds."""
+        """Score the student's output and the baselines that `batch` holds, if this process is the
+        one to do it."""
+        if batch.get("stem") == [""]:
+            return
         for row, scores in rows.items():
             if row == "student":
                 scores.update(self.restore(batch), batch["hr"])

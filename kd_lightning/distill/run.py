@@ -27,6 +27,7 @@ from kd_lightning.models.artifact import check_saveable
 from kd_lightning.models.checkpoint import student_arguments
 from kd_lightning.models.init_from import load_init_from
 from kd_lightning.models.network import fuse_and_round
+from kd_lightning.values import check_values
 
 # Lightning 2.6 says so itself, with torch 2.13, on every run.
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
@@ -43,6 +44,7 @@ def train(cfg: DictConfig) -> float | None:
         UserError: a key, a file or a value of the configuration is wrong, or the loss diverged.
     """
     check_keys(cfg)
+    check_values(cfg)
     folder = Path(cfg.run_folder)
     resume = accepted(cfg)
     precision_for_device(cfg)

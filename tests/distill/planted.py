@@ -1,0 +1,38 @@
+"""What tests plant in runs: deaths, and a teacher that tells which process loads it."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+from torch import Tensor, nn
+
+from kd_lightning.errors import UserError
+from kd_lightning.models.interpolate import upscale
+
+
+class Dies(Callback):
+    """Ends process `rank` after optimizer step `step`: by SIGKILL, or by an error."""
+
+    def __init__(self, rank: int, step: int, kill: bool = True) -> None:
+        self.rank, self.step, self.kill = rank, step, kill
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_rank == self.rank and trainer.global_step == self.step:
+            if self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise UserError("planted: this process has a reason")
+
+
+class Bicubic(nn.Module):
+    """Bicubic interpolation by 2, as a teacher; its file notes who has loaded it."""
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return upscale(lr, 2)
+
+
+def load(path: Path, scale: int) -> nn.Module:
+    with path.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return Bicubic()

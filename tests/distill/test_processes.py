@@ -1,0 +1,160 @@
+"""Two processes (gloo) train one run: the same as one, resumed too, and not left behind by a dead
+one."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kd_lightning.distill.run import train
+from tests.distill.test_resume import SMALL, assert_same_run
+from tests.runs import ROOT, TINY, tiny_run
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = (
+    *(*SMALL, "scheduler=onecycle", "callbacks=ema", "data.samples_per_epoch=16"),
+    "data.batch_size=2",
+)
+TWO = ("trainer=ddp", "trainer.accelerator=cpu")
+
+
+def start(
+    folder: Path, photos: Path, *options: str, launcher: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """train.py in a folder of its own, as a user starts it."""
+    folder.mkdir(exist_ok=True)
+    words = ["data=photos", "teacher=folder", *TINY, *OPTIONS, f"data.root={photos}", *TWO]
+    words += options
+    words.sort(key=lambda word: word != "-m")
+    out, err = folder / "stdout", folder / "stderr"  # a pipe would wait for orphans
+    with out.open("w") as stdout, err.open("w") as stderr:
+        result = subprocess.run(
+            [sys.executable, *launcher, str(ROOT / "train.py"), *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            cwd=folder,
+            stdout=stdout,
+            stderr=stderr,
+            timeout=200,
+        )
+    return subprocess.CompletedProcess([], result.returncode, out.read_text(), err.read_text())
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_close(ours: Path, theirs: Path) -> None:
+    """Test scores within 1e-6, and the same rows of the same columns."""
+    (mine, his) = (json.loads((run / "metrics.json").read_text()) for run in (ours, theirs))
+    assert mine.keys() == his.keys()
+    for name in his:
+        assert mine[name].pop("n") == his[name].pop("n")
+        for method, scores in his[name].items():
+            assert mine[name][method] == pytest.approx(scores, abs=1e-6)
+    ours_rows, theirs_rows = rows(ours), rows(theirs)
+    assert [row["step"] for row in ours_rows] == [row["step"] for row in theirs_rows]
+    for one, other in zip(ours_rows, theirs_rows, strict=True):
+        assert {name for name in one if one[name]} == {name for name in other if other[name]}
+        for name in filter(other.get, other):
+            assert float(one[name]) == pytest.approx(float(other[name]), abs=1e-4, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cases")
+
+
+@pytest.fixture(scope="module")
+def two(cases: Path, photos: Path) -> Path:
+    """The run of two processes, with the loggers of every run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KD_LIGHTNING_HOME", str(cases / "home"))
+        patch.setenv("WANDB_MODE", "offline")
+        result = start(cases, photos, "hydra.run.dir=two")
+    assert result.returncode == 0, result.stderr
+    return cases / "two"
+
+
+def test_two_processes_train_as_one_of_twice_the_batch(
+    two: Path, photos: Path, tmp_path: Path
+) -> None:
+    one = tmp_path / "one"
+    train(tiny_run(one, photos, *OPTIONS, "data.batch_size=4"))
+    assert_close(two, one)
+
+
+def test_two_processes_leave_one_run_folder_and_one_wandb_run(two: Path) -> None:
+    assert {path.name for path in two.parent.iterdir()} == {"two", "home", "stdout", "stderr"}
+    assert len(list((two / "wandb").glob("offline-run-*"))) == 1
+
+
+def test_a_killed_run_of_two_processes_resumes_to_the_same_result(
+    two: Path, cases: Path, photos: Path, tmp_path: Path
+) -> None:
+    dies = "+callbacks.dies={_target_: tests.distill.planted.Dies, rank: 0, step: 5}"
+    run = tmp_path / "run"
+    killed = start(tmp_path, photos, f"hydra.run.dir={run}", dies)
+    assert killed.returncode == -signal.SIGKILL
+    assert "Traceback" not in killed.stderr
+    assert killed.stderr.strip().splitlines()[-1].startswith("error: another process of the run")
+    last = run / "checkpoints" / "last.ckpt"
+    result = start(tmp_path, photos, f"ckpt_path={last}")
+    assert result.returncode == 0, result.stderr
+    assert "resumes at step 4" in result.stdout
+    assert_same_run(run, two)
+
+
+@pytest.mark.parametrize("kill", [True, False], ids=["killed", "error"])
+def test_a_dead_process_ends_the_others_with_its_reason(
+    tmp_path: Path, photos: Path, kill: bool
+) -> None:
+    dies = f"{{_target_: tests.distill.planted.Dies, rank: 1, step: 3, kill: {kill}}}"
+    result = start(tmp_path, photos, "hydra.run.dir=run", f"+callbacks.dies={dies}", "logger=csv")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    said = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    if kill:
+        assert said == ["error: process 1 of the run was killed (signal 9)"]
+    else:
+        assert said[0] == "error: planted: this process has a reason"
+        assert said[1:] == ["error: process 1 of the run ended; it has said why above"]
+
+
+def test_torchrun_starts_one_run_and_one_teacher_pass_over_its_processes(
+    two: Path, tmp_path: Path, photos: Path
+) -> None:
+    (tmp_path / "weights").touch()
+    teacher = (
+        *("teacher=swinir_bundled", f"teacher.weights={tmp_path}/weights", "name=torchrun"),
+        "teacher.load._target_=tests.distill.planted.load",
+    )
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
+    result = start(tmp_path, photos, "logger=csv", *teacher, launcher=launcher)
+    assert result.returncode == 0, result.stderr
+    (run,) = (tmp_path / "logs" / "torchrun").iterdir()
+    assert len(rows(run)) == len(rows(two))
+
+
+def test_jobs_of_a_sweep_have_two_processes_each_and_one_teacher_pass(
+    tmp_path: Path, photos: Path
+) -> None:
+    (tmp_path / "weights").touch()
+    options = (
+        *("-m", "hydra.sweep.dir=sweep", "loss.alpha=0.5,0.85", "logger=csv"),
+        *("teacher=swinir_bundled", f"teacher.weights={tmp_path}/weights", "trainer.max_epochs=1"),
+        "teacher.load._target_=tests.distill.planted.load",
+    )
+    result = start(tmp_path, photos, *options)
+    assert result.returncode == 0, result.stderr
+    for job in ("0", "1"):
+        run = tmp_path / "sweep" / job
+        assert (run / "student.safetensors").is_file()
+        assert (run / "train_ddp_process_1.log").is_file()  # its second process wrote here
+    assert len({*(tmp_path / "weights").read_text().splitlines()}) == 1  # process
