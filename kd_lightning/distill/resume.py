@@ -95,7 +95,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     wrong = f"ckpt_path={path}: {{}}; name the checkpoints/last.ckpt of a run"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except PermissionError as error:
         raise UserError(f"ckpt_path={path}: cannot read ({error.strerror})") from None
     except Exception:  # torch's reader raises nearly anything for a file of another kind
         raise UserError(wrong.format(kind_of(path))) from None

@@ -1,5 +1,6 @@
 """A run that was killed and resumed ends as the undisturbed one, and nothing else is resumed."""
 
+import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from kd_lightning.distill.checkpoints import AtomicCheckpointIO
 from kd_lightning.distill.run import train
+from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import load_artifact
 from tests.runs import CONF, tiny_run
 
@@ -94,3 +96,162 @@ def assert_same(ours: Any, theirs: Any, what: str) -> None:
             assert_same(one, other, f"{what}[{number}]")
     else:
         assert ours == theirs, what
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """A finished run of two epochs, with Hydra's record of it."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KD_LIGHTNING_HOME", str(tmp_path_factory.mktemp("home")))
+        train(tiny_run(folder, photos, *SMALL))
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "config.yaml").write_text("of the good run\n")
+    return folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (("student=student_tiny",), r"student\.activation|student\.\w+ \("),
+        (("student=student_cnn",), r"student\._target_ \(.*StudentFast before, .*StudentCNN now"),
+        (("optimizer.lr=0.3",), r"optimizer\.lr \(0\.001 before, 0\.3 now\)"),
+        (("loss.alpha=0.1",), r"loss\.alpha \(0\.85 before, 0\.1 now\)"),
+        (("seed=7",), r"data\.seed \(0 before, 7 now\), seed \(0 before, 7 now\)"),
+        (("scheduler=onecycle",), r"scheduler\.interval"),
+        (("scheduler.make.gamma=0.9",), r"scheduler\.make\.gamma"),
+        (("precision=bf16",), r"precision\.lightning"),
+        (("callbacks=ema", "callbacks.last.every_n_train_steps=2"), r"callbacks\.ema"),
+        (("data.batch_size=1",), r"data\.batch_size"),
+        (("data.degradation=bicubic",), r"data\.degradation"),
+        (("teacher=none", "loss.teacher_weight=0"), r"loss\.teacher_weight"),
+        (("trainer.devices=2",), r"trainer\.devices"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_honoured_is_refused_and_nothing_written(
+    stopped: Path, photos: Path, changes: tuple[str, ...], named: str
+) -> None:
+    before = content(stopped)
+    last = stopped / "checkpoints" / "last.ckpt"
+    options = [o for o in SMALL if not (changes[0].startswith("student=") and "student" in o)]
+    cfg = tiny_run(stopped, photos, *options, f"ckpt_path={last}", *changes)
+    with pytest.raises(UserError, match=named) as error:
+        train(cfg)
+    assert f"init_from={last}" in str(error.value)
+    assert content(stopped) == before
+
+
+def test_a_moved_run_goes_on_where_it_lies_and_says_what_changed(
+    stopped: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More epochs with StepLR, other loader processes, another cache."""
+    moved, old = tmp_path / "moved", content(stopped)
+    shutil.copytree(stopped, moved)
+    last = moved / "checkpoints" / "last.ckpt"
+    state = torch.load(last, weights_only=True)["callbacks"]
+    (score,) = (s["best_model_score"] for s in state.values() if s.get("monitor"))
+    changes = ("trainer.max_epochs=3", f"data.cache_dir={tmp_path}/cache")
+    train(tiny_run(moved, photos, *SMALL, f"ckpt_path={last}", *changes))
+    said = capsys.readouterr().out
+    assert "resumes at step 8 with another data.cache_dir" in said
+    assert "trainer.max_epochs (2 before, 3 now)" in said
+    assert content(stopped) == old
+    state = torch.load(last, weights_only=True)
+    assert state["global_step"] == 12
+    (best,) = (s for s in state["callbacks"].values() if s.get("monitor"))
+    assert best["best_model_path"] == str(moved / "checkpoints" / "best.ckpt")
+    assert best["best_model_score"] >= score
+
+
+def test_a_finished_run_resumed_elsewhere_is_tested_again(
+    stopped: Path, photos: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(stopped, moved)
+    (moved / "metrics.json").unlink()
+    train(tiny_run(moved, photos, *SMALL, f"ckpt_path={moved}/checkpoints/last.ckpt"))
+    assert_same_run(moved, stopped)
+
+
+def test_one_cycle_cannot_be_extended(tmp_path: Path, photos: Path) -> None:
+    options = (*SMALL, "scheduler=onecycle", "trainer.max_epochs=1")
+    train(tiny_run(tmp_path, photos, *options))
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    longer = (*options, f"ckpt_path={last}", "trainer.max_epochs=2")
+    with pytest.raises(UserError, match=r"OneCycle spans the whole run.*\(1 before, 2 now\)"):
+        train(tiny_run(tmp_path, photos, *longer))
+
+
+def test_fewer_epochs_than_done_are_refused(stopped: Path, photos: Path) -> None:
+    last = stopped / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match=r"trainer\.max_epochs=1: .* in epoch 2 already"):
+        train(tiny_run(stopped, photos, *SMALL, f"ckpt_path={last}", "trainer.max_epochs=1"))
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("alone/last.ckpt", "not in a run folder"),
+        ("run/checkpoints/last.ckpt", r"best\.ckpt, is not beside it"),
+    ],
+)
+def test_a_checkpoint_outside_its_run_folder_is_refused(
+    stopped: Path, photos: Path, tmp_path: Path, place: str, said: str
+) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    shutil.copy(stopped / "checkpoints" / "last.ckpt", path)
+    with pytest.raises(UserError, match=said):
+        train(tiny_run(path.parent.parent, photos, *SMALL, f"ckpt_path={path}"))
+    assert content(tmp_path).keys() == {str(path)}
+
+
+def test_another_run_folder_is_refused(stopped: Path, photos: Path, tmp_path: Path) -> None:
+    last = stopped / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match="goes on in its own folder"):
+        train(tiny_run(tmp_path / "other", photos, *SMALL, f"ckpt_path={last}"))
+    assert not (tmp_path / "other").exists()
+
+
+BAD_FILES = {
+    "an HTML page": b"<!DOCTYPE html><html><body>404</body></html>",
+    "a pickle": pickle.dumps({"state_dict": object}),
+    "an empty file": b"",
+    "a cut checkpoint": None,
+    "weights": None,
+    "another program's checkpoint": None,
+    "a folder": None,
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_a_bad_checkpoint_is_one_line_without_advice_to_trust_it(
+    kind: str, stopped: Path, photos: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    path.parent.mkdir()
+    if kind == "a cut checkpoint":
+        whole = (stopped / "checkpoints" / "last.ckpt").read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "weights":
+        path = path.with_suffix(".safetensors")
+        shutil.copy(stopped / "student.safetensors", path)
+    elif kind == "another program's checkpoint":
+        torch.save({"model": {"weight": torch.zeros(3)}}, path)
+    elif kind == "a folder":
+        path.mkdir()
+    elif BAD_FILES[kind] is not None:
+        path.write_bytes(BAD_FILES[kind])
+    with pytest.raises(UserError) as error:
+        train(tiny_run(tmp_path, photos, *SMALL, f"ckpt_path={path}"))
+    said = str(error.value)
+    assert said.startswith(f"ckpt_path={path}: ")
+    assert "\n" not in said
+    assert "weights_only" not in said
+    assert "checkpoints/last.ckpt of a run" in said
