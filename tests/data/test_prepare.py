@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,17 @@ def test_a_truncated_training_image_is_named_and_nothing_half_written_stays(
         make_data()
     assert not list(tmp_path.rglob(".tmp-*"))
     assert not list((tmp_path / "cache").rglob("0002.npy"))
+
+
+def test_a_forged_size_is_named_before_memory_is_taken(make_data: Make, data_root: Path) -> None:
+    path = data_root / "train_HR" / "0002.png"
+    data = bytearray(path.read_bytes())
+    data[16:24] = (60_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"0002\.png: .*60000x60000 are more than") as error:
+        make_data()
+    assert "\n" not in str(error.value)
 
 
 def test_a_repaired_image_is_taken_up_by_the_next_run(make_data: Make, data_root: Path) -> None:
