@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from kd_lightning.errors import UserError
+from kd_lightning.imageio.folders import list_folder
 from kd_lightning.imageio.images import read_image
-from kd_lightning.imageio.suffixes import READABLE
 from kd_lightning.models.interpolate import downscale, upscale
 from kd_lightning.models.network import Network
 
@@ -22,8 +22,8 @@ CALIBRATION_TILES = 256
 def calibration_tiles(folder: Path | None, network: Network) -> list[Tensor]:
     """The network's inputs (1,3,CALIBRATION_TILE,CALIBRATION_TILE) float32, cut from the images
     of `folder` as training cuts them: shrunk and, unless `takes_lr`, interpolated back."""
-    files = sorted(p for p in (folder or Path()).glob("*") if p.suffix.lower() in READABLE)
-    if folder is None or not files:
+    files = list_folder(folder)[0] if folder and folder.is_dir() else []
+    if not folder or not files:
         raise UserError(f"int8 needs real images: --calibration FOLDER (now {folder})")
     generator = np.random.default_rng(0)
     scale = network.scale
