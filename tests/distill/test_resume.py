@@ -1,7 +1,10 @@
 """A run that was killed and resumed ends as the undisturbed one, and nothing else is resumed."""
 
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from kd_lightning.distill.checkpoints import AtomicCheckpointIO
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import load_artifact
-from tests.runs import CONF, tiny_run
+from tests.runs import CONF, ROOT, tiny_run
 
 SCHEDULERS = sorted(file.stem for file in (CONF / "scheduler").glob("*.yaml"))
 SMALL = (
@@ -255,3 +258,17 @@ def test_a_bad_checkpoint_is_one_line_without_advice_to_trust_it(
     assert "\n" not in said
     assert "weights_only" not in said
     assert "checkpoints/last.ckpt of a run" in said
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path, photos: Path) -> None:
+    """train.py with one-cycle and averaged weights: see tests/distill/kills.py."""
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.distill.kills", str(tmp_path), str(photos), "20", "3"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.startswith("20 kills")
