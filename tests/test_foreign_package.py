@@ -130,7 +130,7 @@ def call(home: Path, command: str, *words: str | Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert result.returncode == 0, result.stdout
     return result.stdout
