@@ -55,6 +55,30 @@ def test_jobs_of_a_sweep_are_never_merged(tmp_path: Path, photos: Path) -> None:
     assert "loss.alpha=0.5" in result.stdout
 
 
+def test_a_sweep_with_a_failed_job_keeps_its_table_and_the_other_jobs(
+    tmp_path: Path, photos: Path
+) -> None:
+    words = ("loss.alpha=0.5,7,0.85", "trainer.max_epochs=1", "logger=csv", "hydra.sweep.dir=sweep")
+    result = subprocess.run(
+        command(photos, *words, options=("-m",)),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    reason = "loss.alpha=7 is outside [0, 1]"
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    said = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert said[0] == f"error: job 1: {reason}"
+    assert said[1] == "error: 1 of 3 jobs failed (1); see the table"
+    rows = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    assert [row["job"] for row in rows] == ["0", "1", "2"]
+    assert [row.get("failed") for row in rows] == [None, reason, None]
+    assert all(rows[job]["psnr_y"] > 0 for job in (0, 2))
+    assert "failed:" in result.stdout
+
+
 def test_a_killed_run_continues_to_the_same_result(tmp_path: Path, photos: Path) -> None:
     options = ("logger=csv", "trainer.max_epochs=40", "callbacks.last.every_n_train_steps=1")
     killed, whole = tmp_path / "killed", tmp_path / "whole"
