@@ -119,7 +119,7 @@ def lost_a_process(error: RuntimeError) -> bool:
 
 def ended(launcher: JobLauncher | None) -> str:
     """Why an exchange failed: a process that ends takes a moment to be gone."""
-    until = time.monotonic() + PATIENCE / 4
+    until = time.monotonic() + PATIENCE
     while launcher is not None and time.monotonic() < until:
         if failed := launcher.failed():
             return failed

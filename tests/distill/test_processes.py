@@ -40,7 +40,7 @@ def start(
             cwd=folder,
             stdout=stdout,
             stderr=stderr,
-            timeout=200,
+            timeout=900,
         )
     return subprocess.CompletedProcess([], result.returncode, out.read_text(), err.read_text())
 
