@@ -28,8 +28,8 @@ class Call:
         still: makes the stills, a `Jpeg` of scale 1.
         blur: a `Blur` of scale 1.
         noise: a `Noise` of scale 1.
-        codecs: by any name, objects with `coded(frames, rng)`, a `key` and `frames`: `H264`, `Vp8`,
-            `Vp9`; all as likely.
+        codecs: by any name, objects with `coded(frames, rng)`, a `key` and `frames`: `H264`,
+            `Vpx`; all as likely.
         versions: of each training image.
         seed: of the random numbers.
     """

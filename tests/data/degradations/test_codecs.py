@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ from kd_lightning.data.degradations.camera import film
 from kd_lightning.data.degradations.codec import last_frame
 from kd_lightning.data.degradations.h264 import H264
 from kd_lightning.data.degradations.resizing import shrink
-from kd_lightning.data.degradations.vp8 import Vp8
-from kd_lightning.data.degradations.vp9 import Vp9
+from kd_lightning.data.degradations.vpx import Vpx
 from kd_lightning.errors import UserError
 
 pytest.importorskip("av")
 
+Vp8, Vp9 = partial(Vpx, codec="vp8"), partial(Vpx, codec="vp9")
 CODECS: list[Callable[..., Any]] = [H264, Vp8, Vp9]
 NEARLY_LOSSLESS = {
     H264: {"crf": (3, 3), "bitrate_share": 0.0},
