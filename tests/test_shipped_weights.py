@@ -11,8 +11,12 @@ from torch import Tensor
 
 from kd_lightning import quality
 from kd_lightning.benchmark import quality as quality_of
+from kd_lightning.benchmark.calls.measure import points
+from kd_lightning.data.degradations import version_rng
+from kd_lightning.data.degradations.camera import film
 from kd_lightning.data.samples import SamplePhotos
 from kd_lightning.deploy.backends import open_weights
+from kd_lightning.deploy.enhance import enhance
 from kd_lightning.deploy.export import export
 from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.artifact import load_artifact
@@ -109,3 +113,45 @@ def test_int8_loses_less_than_a_tenth_of_a_decibel(
 
 def psnr_y(sr: np.ndarray, truth: Tensor) -> float:
     return float(quality.scores(quality_of.to_tensor(sr), truth, 2)["psnr_y"])
+
+
+# What the weights for calls promise, on a photograph that they never saw; the test clips' figures
+# stand in experiments/call.
+
+CALL = ("call_tiny_x2", "call_fast_x2")
+
+
+def restored(name: str, image: np.ndarray, scale: int) -> Tensor:
+    runner = open_weights(SHIPPED_WEIGHTS / f"{name}.safetensors", device="cpu")
+    return quality_of.to_tensor(enhance(runner, image, scale))
+
+
+def received(photo: np.ndarray, scale: int, crf: int) -> np.ndarray:
+    """The photograph as the last frame of a call of H.264."""
+    pytest.importorskip("av", reason="PyAV (extra video) is not installed")
+    coding = next(point for point in points() if point.name == f"h264 crf {crf}")
+    clip = film(photo, 5, scale, version_rng(0, "astronaut", 0))
+    frames, _ = coding.code([quality_of.pair(frame, scale)[0] for frame in clip], 30.0)
+    return frames[-1]
+
+
+def luma_psnr(sr: Tensor, hr: np.ndarray, scale: int) -> float:
+    return float(quality.scores(sr, quality_of.to_tensor(hr), scale)["psnr_y"])
+
+
+@pytest.mark.parametrize("crf", [18, 23, 28, 33, 38])
+@pytest.mark.parametrize("name", CALL)
+def test_call_students_never_make_a_coded_frame_worse(
+    photo: np.ndarray, name: str, crf: int
+) -> None:
+    frame = received(photo, 2, crf)
+    before = luma_psnr(upscale(quality_of.to_tensor(frame), 2), photo, 2)
+    assert luma_psnr(restored(name, frame, 2), photo, 2) > before
+
+
+@pytest.mark.parametrize("name", CALL)
+def test_call_weights_say_what_they_were_trained_for(name: str) -> None:
+    network, metadata = load_artifact(SHIPPED_WEIGHTS / f"{name}.safetensors")
+    assert network.scale == 2
+    assert metadata["degradation"].startswith("call-")
+    assert metadata["recipe"] == f"experiments/call/{name}"
