@@ -13,7 +13,12 @@ ZOOM = 4  # display pixels per HR pixel of the detail
 LABEL = 22  # pixels, height of the caption
 
 
-def comparison(images: Mapping[str, Tensor], hr: Tensor, bicubic: Tensor) -> Image.Image:
+def comparison(
+    images: Mapping[str, Tensor],
+    hr: Tensor,
+    bicubic: Tensor,
+    window: tuple[int, int] | None = None,
+) -> Image.Image:
     """One column for each image: the whole image above, the detail enlarged below.
 
     The detail is where interpolation loses most: the window of DETAIL pixels with the largest
@@ -23,8 +28,9 @@ def comparison(images: Mapping[str, Tensor], hr: Tensor, bicubic: Tensor) -> Ima
         images: caption -> (3,h,w) float image in [0, 1]; smaller ones (the LR) are enlarged by
             pixel repetition.
         hr, bicubic: (3,H,W) in [0, 1].
+        window: (top, left) of another detail, in HR pixels.
     """
-    top, left = detail_window(hr, bicubic)
+    top, left = window or detail_window(hr, bicubic)
     side = DETAIL * ZOOM
     height, width = hr.shape[-2:]
     overview = (side, max(1, round(height * side / width)))

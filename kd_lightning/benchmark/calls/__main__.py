@@ -35,6 +35,7 @@ from kd_lightning.models.pretrained import shipped
 
 CLEAN = ("student_tiny", "student_fast")  # trained on clean bicubic LR images
 DETAIL = "h264 crf 33"  # the point of the image with a zoomed detail
+FACES = {"Zhling_1280x720": (395, 615)}  # (top, left) of the detail, in pixels
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,7 +110,8 @@ def detail(clip: Clip, scale: int, methods: dict[str, Method], target: Path) -> 
     truth, base = to_tensor(large[FIRST])[0], baseline(scale)(frames[FIRST])[0]
     columns = {name: method(frames[FIRST])[0] for name, method in methods.items()}
     name = "decoded" if scale == 1 else "bicubic"
-    grid = comparison.comparison({name: base, **columns, "original": truth}, truth, base)
+    images = {name: base, **columns, "original": truth}
+    grid = comparison.comparison(images, truth, base, FACES.get(clip.name))
     comparison.save(grid, target)
 
 

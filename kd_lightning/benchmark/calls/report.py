@@ -111,7 +111,8 @@ def plot(result: Result, target: Path) -> Path:
             axis.plot([p["kbps"] for p in at], psnr, marker=".", label=name, **style)
         axis.set(xscale="log", xlabel="kbit/s", ylabel="PSNR-Y, dB", title=f"{clip}, x{scale}")
         axis.grid(alpha=0.3)
-    axes.flat[0].legend(fontsize=8)
+    for row in axes:
+        row[0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(target, dpi=90)
     plt.close(figure)
