@@ -27,6 +27,7 @@ def run_train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]
         ("+initial=x.ckpt", "initial is now init_from"),
         ("loss.gradient_weight=1", "loss.gradient_weight is now loss=hybrid_gradient"),
         ("student._target_=no.such.Net", "student: there is no no.such.Net"),
+        ("data.root=photos/a=b", "quote the value twice, 'data.root=\"photos/a=b\"'"),
     ],
 )
 def test_a_wrong_setting_is_one_line(tmp_path: Path, override: str, expected: str) -> None:

@@ -77,3 +77,15 @@ def test_every_option_of_every_group_composes_and_holds_only_valid_keys(
     group: str, option: str
 ) -> None:
     check_keys(composed(Path("x"), f"{group}={option}"))
+
+
+@pytest.mark.parametrize("student", [*options("student"), "mine"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_no_experiment_sets_keys_that_only_some_students_have(
+    experiment: str, student: str, tmp_path: Path
+) -> None:
+    mine = "student={_target_: kd_lightning.models.students.StudentFast, scale: 2}"
+    choice = f"student={student}" if student != "mine" else f"+{mine}"
+    removed = ["~student"] if student == "mine" else []
+    cfg = composed(tmp_path, f"experiment={experiment}", *removed, choice)
+    check_keys(cfg)
