@@ -1,5 +1,7 @@
 # `make help` lists the targets. PYTHON names the interpreter that .venv is made from.
 PYTHON ?= python3
+# Test sets and clips of the benchmark: set5/HR, photos/valid_HR, video/.
+DATA ?= ../shared/data
 VENV := .venv
 BIN := $(VENV)/bin
 # Build environments (basicsr is built from source) obey the pins too.
@@ -44,8 +46,9 @@ lint: $(VENV)/full ## ruff and mypy
 	$(BIN)/mypy
 
 benchmark: $(VENV)/full ## quality and speed of the students, their teacher and their peers
-	$(BIN)/python -m kd_lightning.benchmark
-	$(BIN)/python -m kd_lightning.benchmark.calls
+	$(BIN)/python -m kd_lightning.benchmark --data $(DATA)
+	@if [ -d $(DATA)/video ]; then $(BIN)/python -m kd_lightning.benchmark.calls --clips $(DATA)/video; \
+	else echo "no clips in $(DATA)/video for the section on calls: make benchmark DATA=FOLDER"; fi
 
 clean: ## remove what the build made; logs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 2 a wrong argument."""
     parser = argparse.ArgumentParser("python -m kd_lightning.benchmark", description=__doc__)
     add = parser.add_argument
+    add("--data", type=Path, help="a folder with set5/HR and photos/valid_HR, scored without --set")
     add("--set", action="append", default=[], metavar="NAME=FOLDER", help="HR images to score on")
     add("--student", action="append", default=[], metavar="NAME=FILE", help="artifact or export")
     add("--teacher", type=Path, help="teacher's artifact, for sets without a _teacher folder")
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     import_modules(options.imports)
     students = pairs(options.student, "--student") or shipped()
-    sets = pairs(options.set, "--set") or default_sets(Path("../shared/data"))
+    sets = pairs(options.set, "--set") or known_sets(options.data)
     teacher = options.teacher or next(iter(shipped("swinir*.safetensors").values()), None)
     facts = machine.describe()
     facts["matrix_peaks"] = machine.matrix_peaks()
@@ -140,8 +141,10 @@ def pairs(values: Sequence[str], option: str) -> dict[str, Path]:
     return found
 
 
-def default_sets(data: Path) -> dict[str, Path]:
-    """Set5 and the photos' validation split, where they lie beside the checkout."""
+def known_sets(data: Path | None) -> dict[str, Path]:
+    """Set5 and the photos' validation split, where `data` has them."""
+    if data is None:
+        return {}
     known = {"set5": data / "set5/HR", "photos_valid": data / "photos/valid_HR"}
     return {name: folder for name, folder in known.items() if folder.is_dir()}
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.benchmark import machine
-from kd_lightning.benchmark.__main__ import default_sets, pairs, tell
+from kd_lightning.benchmark.__main__ import known_sets, pairs, tell
 from kd_lightning.benchmark.calls import report
 from kd_lightning.benchmark.calls.clips import Clip
 from kd_lightning.benchmark.calls.measure import (
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 2 a wrong argument."""
     parser = argparse.ArgumentParser("python -m kd_lightning.benchmark.calls", description=__doc__)
     add = parser.add_argument
-    add("--clips", type=Path, default=Path("../shared/data/video"), help="folder of the clips")
+    add("--clips", type=Path, required=True, help="folder of the clips")
     add("--clip", action="append", default=[], help="beginning of a clip's file name")
     add("--scale", type=int, action="append", default=[], choices=(1, 2))
     add("--x2", action="append", default=[], metavar="NAME=FILE", help="another network, x2")
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
         result["scales"][str(scale)] = found
         detail(next(iter(clips.values())), scale, methods, options.output / f"detail_x{scale}.png")
         if scale == 1:
-            sets = pairs(options.set, "--set") or default_sets(options.clips.parent)
+            sets = pairs(options.set, "--set") or known_sets(options.clips.parent)
             result["photos"] = {n: measure_photos(f, methods) for n, f in sets.items()}
     (options.output / "benchmark.json").write_text(json.dumps(result, indent=1) + "\n")
     (options.output / "benchmark.md").write_text(report.markdown(result))
