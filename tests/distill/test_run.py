@@ -279,3 +279,12 @@ def test_share_outside_zero_to_one_is_named(tmp_path: Path, photos: Path, key: s
 def test_missing_div2k_is_named_with_its_size_and_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"prepare\.py data=div2k"):
         train(composed(tmp_path, "experiment=kd_div2k", f"data.root={tmp_path}/none", "logger=csv"))
+
+
+@pytest.mark.parametrize("scheduler", ["step", "onecycle"])
+def test_negative_learning_rate_is_one_line_that_names_the_optimizer(
+    tmp_path: Path, photos: Path, scheduler: str
+) -> None:
+    cfg = tiny_run(tmp_path, photos, "optimizer.lr=-1", f"scheduler={scheduler}")
+    with pytest.raises(UserError, match="optimizer: Invalid learning rate: -1"):
+        train(cfg)
