@@ -9,15 +9,18 @@ from omegaconf import DictConfig
 from kd_lightning.config import CONFIG, check_keys, one_line_errors, options_first
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.errors import UserError
+from kd_lightning.values import check_values
 
 
 def prepare(cfg: DictConfig) -> None:
     """Prepare, or only check, what the composed configuration would train on.
 
     Raises:
-        UserError: data that is missing or cannot be used; damaged files (with check=true).
+        UserError: a key or a value is wrong; data that is missing or cannot be used; damaged
+            files (with check=true).
     """
     check_keys(cfg)
+    check_values(cfg)
     data: TripletDataModule = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
     if cfg.check:
         check(data)

@@ -50,3 +50,8 @@ def test_prepare_then_check_then_repair(tmp_path: Path, capsys: pytest.CaptureFi
 
     prepare(configuration(*settings))
     prepare(configuration(*settings, "check=true"))
+
+
+def test_a_wrong_value_is_named_as_in_training() -> None:
+    with pytest.raises(UserError, match=r"data\.batch_size=foo: give a whole number"):
+        prepare(configuration("data=samples", "data.batch_size=foo"))
