@@ -239,19 +239,20 @@ def check_keys(cfg: DictConfig) -> None:
     for key in MOVED:
         if OmegaConf.select(cfg, key) is not None:
             raise UserError(moved(key))
-    _check_targets(cfg, "")
+    for node, name in targets(cfg):
+        _check_arguments(node, name)
 
 
-def _check_targets(cfg: DictConfig, prefix: str) -> None:
+def targets(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[DictConfig, str]]:
+    """Every node with a `_target_`, and its dotted key."""
     for key in map(str, cfg):
         if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key):
             continue
-        value: Any = cfg[key]
-        if not isinstance(value, DictConfig):
-            continue
-        if "_target_" in value:
-            _check_arguments(value, f"{prefix}{key}")
-        _check_targets(value, f"{prefix}{key}.")
+        node: Any = cfg[key]
+        if isinstance(node, DictConfig):
+            if "_target_" in node:
+                yield node, f"{prefix}{key}"
+            yield from targets(node, f"{prefix}{key}.")
 
 
 def _check_arguments(node: DictConfig, name: str) -> None:

@@ -3,14 +3,14 @@
 import inspect
 import re
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from kd_lightning.config import locate
+from kd_lightning.config import locate, targets
 from kd_lightning.errors import UserError
 
 OWN = {"seed": int, "scale": int, "eval_tile": int, "name": str}  # keys that nothing takes directly
@@ -26,7 +26,7 @@ def check_values(cfg: DictConfig) -> None:
     """
     for key, kind in OWN.items():
         check_value(key, cfg[key], kind)
-    for node, name in nodes(cfg):
+    for node, name in targets(cfg):
         hints = parameter_types(locate(node["_target_"], name))
         for key in map(str, node):
             if key in hints and not OmegaConf.is_missing(node, key):
@@ -35,18 +35,6 @@ def check_values(cfg: DictConfig) -> None:
         number = OmegaConf.select(cfg, key)
         if number is not None and number < least:
             raise UserError(f"{key}={number}: give at least {least}")
-
-
-def nodes(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[DictConfig, str]]:
-    """Every node with a `_target_`, and its dotted key."""
-    for key in map(str, cfg):
-        if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key):
-            continue
-        node: Any = cfg[key]
-        if isinstance(node, DictConfig):
-            if "_target_" in node:
-                yield node, f"{prefix}{key}"
-            yield from nodes(node, f"{prefix}{key}.")
 
 
 def source(node: DictConfig, key: str, name: str) -> str:

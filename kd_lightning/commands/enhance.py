@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kd_lightning.commands.failures import one_line, say, show
+from kd_lightning.commands.failures import exit_status, one_line, say, show
 from kd_lightning.deploy.backends import MODULES
 from kd_lightning.errors import UserError
 from kd_lightning.models.pretrained import DEFAULT, find_weights
@@ -25,15 +25,7 @@ Job = tuple[str, Path | None]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 all done, 1 an image failed and was skipped, 2 nothing could start."""
     options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        say(f"kd-enhance: {one_line(error)}")
-        if options.debug:
-            show(error)
-        return 2
+    return exit_status("kd-enhance", options.debug, lambda: _run(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kd_lightning.commands.enhance import IMPORT
-from kd_lightning.commands.failures import one_line, say, show
+from kd_lightning.commands.failures import exit_status
 from kd_lightning.errors import UserError
 from kd_lightning.models.pretrained import find_weights
 
@@ -24,23 +24,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--force", action="store_true", help="overwrite existing files")
     add("--debug", action="store_true", help="show where in the program an error arose")
     options = parser.parse_args(arguments)
-    try:
-        for file in _written(options.output):
-            if os.path.lexists(file) and not options.force:
-                raise UserError(f"{file} exists; use --force to overwrite it")
-        from kd_lightning.deploy.export import export
-        from kd_lightning.models.lookup import import_modules
+    return exit_status("kd-export", options.debug, lambda: _run(options))
 
-        import_modules(options.imports)
-        source = find_weights(options.source)
-        measured = export(source, options.output, options.precision, options.calibration)
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        say(f"kd-export: {one_line(error)}")
-        if options.debug:
-            show(error)
-        return 2
+
+def _run(options: argparse.Namespace) -> int:
+    for file in _written(options.output):
+        if os.path.lexists(file) and not options.force:
+            raise UserError(f"{file} exists; use --force to overwrite it")
+    from kd_lightning.deploy.export import export
+    from kd_lightning.models.lookup import import_modules
+
+    import_modules(options.imports)
+    source = find_weights(options.source)
+    measured = export(source, options.output, options.precision, options.calibration)
     facts = ", ".join(f"{name} {value:.3g}" for name, value in measured.items())
     print(f"{options.output} written" + (f" ({facts})" if facts else ""))
     return 0

@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Callable
 
 
 def say(line: str) -> None:
@@ -21,6 +22,19 @@ def one_line(error: BaseException) -> str:
         return f"{error.filename or ''}: {error.strerror}".removeprefix(": ")
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]} (unforeseen; --debug shows where)"
+
+
+def exit_status(program: str, debug: bool, run: Callable[[], int]) -> int:
+    """What `run` returns; 130 where it is interrupted, 2 after any error, which is said."""
+    try:
+        return run()
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        say(f"{program}: {one_line(error)}")
+        if debug:
+            show(error)
+        return 2
 
 
 def show(error: BaseException) -> None:

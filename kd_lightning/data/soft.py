@@ -55,11 +55,14 @@ class SoftPhotos:
         for folder in self.folders:
             for stem, path in list_images(folder).items():
                 places = rng.random((len(self.factors), 2))
-                for factor, place in zip(self.factors, places, strict=True):
-                    name = f"{folder.parent.name}-{stem}-{factor}.png"
-                    target = root / "train_HR" / name
-                    if not target.exists():
-                        write_png(target, soft_piece(read_rgb(path), factor, place))
+                start = root / "train_HR" / f"{folder.parent.name}-{stem}"
+                files = [start.with_name(f"{start.name}-{factor}.png") for factor in self.factors]
+                if all(file.exists() for file in files):
+                    continue
+                photo = read_rgb(path)
+                for file, factor, place in zip(files, self.factors, places, strict=True):
+                    if not file.exists():
+                        write_png(file, soft_piece(photo, factor, place))
 
     def remedy(self, root: Path) -> str:
         return f"python prepare.py data=call writes the soft images to {root}"

@@ -132,6 +132,12 @@ def runner_fields(info: ModelInfo) -> dict[str, Any]:
     return {key: value for key, value in info.as_dict().items() if key in names}
 
 
+def not_an_export(path: Path, error: Exception) -> UserError:
+    """What to raise where an engine cannot read the file."""
+    reason = " ".join(str(error).split())[:120]
+    return UserError(f"{path}: not an export of kd-export ({reason})")
+
+
 def read_header(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
     """The fields of a `Runner` that the header of an export (strings of JSON) has.
 

@@ -12,6 +12,7 @@ from kd_lightning.deploy.backends.backend import (
     ENGINE_TILE,
     Backend,
     Runner,
+    not_an_export,
     read_header,
     runner_fields,
 )
@@ -49,8 +50,7 @@ class Onnx(Backend):
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
             header = session.get_modelmeta().custom_metadata_map
         except Exception as error:
-            reason = " ".join(str(error).split())[:120]
-            raise UserError(f"{path}: not an export of kd-export ({reason})") from None
+            raise not_an_export(path, error) from None
         stated = read_header(path, header)
         tile = ENGINE_TILE * stated["multiple_of"]
         return Runner(onnx_runner(str(path)), NAME, CPU, **stated, tile=tile)

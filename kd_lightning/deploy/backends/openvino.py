@@ -15,6 +15,7 @@ from kd_lightning.deploy.backends.backend import (
     Runner,
     cpu_has_bf16,
     lazily,
+    not_an_export,
     read_header,
     runner_fields,
 )
@@ -60,8 +61,7 @@ class OpenVino(Backend):
                 if graph.has_rt_info(place)
             }
         except Exception as error:
-            reason = " ".join(str(error).split())[:120]
-            raise UserError(f"{path}: not an export of kd-export ({reason})") from None
+            raise not_an_export(path, error) from None
         _require_finite(path, graph)
         name = f"openvino cpu {precision} {path.stem}"
         return _runner(graph, name, precision, read_header(path, header))
