@@ -24,6 +24,29 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 
 @contextmanager
+def replacing_path(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
+    """The path of an empty file beside `path`, for programs that write to paths; else as
+    `replacing`."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:  # none: an encoder's, not the disk's
+            raise unwritable(path, error, remedy) from error
+        raise
+
+
+@contextmanager
 def replacing(path: Path, remedy: str = REMEDY) -> Iterator[BinaryIO]:
     """A file to write, which becomes `path`, durably, when all went well and else vanishes; makes
     the parent folders. Where `path` is a link, the link is replaced and not what it points to.
@@ -31,22 +54,8 @@ def replacing(path: Path, remedy: str = REMEDY) -> Iterator[BinaryIO]:
     Raises:
         UserError: the disk is full or the folder cannot be written; says `remedy`.
     """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno:  # none: an encoder's, not the disk's
-            raise unwritable(path, error, remedy) from error
-        raise
+    with replacing_path(path, remedy) as temporary, temporary.open("wb") as file:
+        yield file
 
 
 def write_atomic(path: Path, *parts: bytes | memoryview, remedy: str = REMEDY) -> None:

@@ -22,7 +22,8 @@ SD_LINES = 576  # streams of more lines are BT.709 by convention, where nothing 
 
 
 class Yuv(NamedTuple):
-    """The planes of a 4:2:0 image, uint8: `y` (H, W); `u` (Cb), `v` (Cr) (ceil(H/2), ceil(W/2))."""
+    """The planes of an image, uint8: `y` (H, W); `u` (Cb), `v` (Cr) (ceil(H/2), ceil(W/2)) for
+    4:2:0, (H, ceil(W/2)) for 4:2:2, (H, W) for 4:4:4."""
 
     y: Plane
     u: Plane
@@ -44,7 +45,7 @@ def rgb_to_yuv(rgb: Plane, matrix: Matrix, full_range: bool = False) -> Yuv:
 
 
 def yuv_to_rgb(planes: Yuv, matrix: Matrix, full_range: bool = False) -> Plane:
-    """The image, uint8 (H, W, 3), of 4:2:0 `planes`."""
+    """The image, uint8 (H, W, 3), of `planes`; chroma of any of their sizes."""
     height, width = planes.y.shape
     weights, offset = _from_rgb(matrix, full_range)
     inverse = np.linalg.inv(weights.astype(np.float64)).astype(np.float32)
@@ -63,12 +64,12 @@ def yuv_to_rgb(planes: Yuv, matrix: Matrix, full_range: bool = False) -> Plane:
 
 
 def read_planes(frame: Any) -> Yuv:
-    """Copies of the planes of a yuv420p (or yuvj420p) `av.VideoFrame`."""
+    """Copies of the planes of an `av.VideoFrame`: yuv420p, yuvj420p or others of 8-bit planes."""
     return Yuv(*(_lines(plane).copy() for plane in frame.planes))
 
 
 def write_planes(planes: Yuv, frame: Any) -> None:
-    """Write `planes` into a yuv420p `av.VideoFrame` of their size."""
+    """Write `planes` into an `av.VideoFrame` of their size and kind."""
     for source, plane in zip(planes, frame.planes, strict=True):
         _lines(plane)[:] = source
 
@@ -102,17 +103,22 @@ def _subsampled(plane: Floats) -> Floats:
 
 
 def _interpolated(plane: Floats, height: int, width: int) -> Floats:
-    """(ceil(height/2), ceil(width/2)) to (height, width), linearly."""
-    padded = np.pad(plane, ((1, 1), (0, 1)), mode="edge")
-    rows = np.empty((2 * plane.shape[0], padded.shape[1]), np.float32)
-    centre = np.float32(0.75) * padded[1:-1]
-    np.add(centre, np.float32(0.25) * padded[:-2], out=rows[0::2])
-    np.add(centre, np.float32(0.25) * padded[2:], out=rows[1::2])
-    result = np.empty((rows.shape[0], 2 * plane.shape[1]), np.float32)
-    result[:, 0::2] = rows[:, :-1]
-    np.add(rows[:, :-1], rows[:, 1:], out=result[:, 1::2])
-    result[:, 1::2] *= np.float32(0.5)
-    return result[:height, :width]
+    """A plane of chroma to (height, width), linearly along the axes on which it is smaller."""
+    if plane.shape[0] < height:
+        padded = np.pad(plane, ((1, 1), (0, 0)), mode="edge")
+        rows = np.empty((2 * plane.shape[0], plane.shape[1]), np.float32)
+        centre = np.float32(0.75) * plane
+        np.add(centre, np.float32(0.25) * padded[:-2], out=rows[0::2])
+        np.add(centre, np.float32(0.25) * padded[2:], out=rows[1::2])
+        plane = rows[:height]
+    if plane.shape[1] < width:
+        padded = np.pad(plane, ((0, 0), (0, 1)), mode="edge")
+        result = np.empty((height, 2 * plane.shape[1]), np.float32)
+        result[:, 0::2] = plane
+        np.add(plane, padded[:, 1:], out=result[:, 1::2])
+        result[:, 1::2] *= np.float32(0.5)
+        plane = result[:, :width]
+    return plane
 
 
 def _rounded(plane: Floats) -> Plane:

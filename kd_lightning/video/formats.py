@@ -1,0 +1,131 @@
+"""What videos the project reads and writes: suffixes, codecs, and what is refused by name."""
+
+import types
+from dataclasses import dataclass
+from typing import Any
+
+from kd_lightning.errors import UserError
+from kd_lightning.video.frame import UNSPECIFIED, Color
+from kd_lightning.yuv import Matrix, matrix_of_size
+
+# Suffix -> FFmpeg's container. AVI is not written: it holds no timestamps.
+CONTAINERS = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".ts": "mpegts",
+    ".nut": "nut",
+}
+READABLE = (
+    *CONTAINERS,
+    *(".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".m2ts", ".mts", ".3gp", ".ogv", ".ivf", ".y4m"),
+    *(".264", ".h264", ".265", ".h265", ".hevc", ".mjpeg"),
+)
+
+FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
+RGB_MATRIX = 0
+MATRICES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601"}  # FFmpeg's AVCOL_SPC_*
+MATRIX_CODES: dict[Matrix, int] = {"bt709": 1, "bt601": 6}
+OTHER_MATRICES = {4: "FCC", 7: "SMPTE 240M", 8: "YCgCo", 9: "BT.2020", 10: "BT.2020"}
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+FIELD_ORDERS = (2, 3, 4, 5)  # of interlaced streams, FFmpeg's AVFieldOrder
+
+PLANAR = tuple(f"yuv{full}{kind}p" for full in ("", "j") for kind in ("420", "422", "440", "444"))
+REPACKED = {"nv12": "yuv420p", "nv21": "yuv420p", "yuyv422": "yuv422p", "uyvy422": "yuv422p"}
+GREY = "gray"
+RGB = ("gbrp", "rgb24", "bgr24", "rgb0", "bgr0", "0rgb", "0bgr")
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An encoder, and its settings that suit restored frames.
+
+    Attributes:
+        encoder: FFmpeg's name.
+        crf: constant quality, as the encoder counts it; None where it is lossless.
+        worst: the largest crf.
+        options: of the encoder.
+        even: whether it codes even sizes only.
+    """
+
+    encoder: str
+    crf: int | None
+    worst: int
+    options: dict[str, str]
+    even: bool = False
+
+
+CODECS = {
+    "h264": Codec("libx264", 18, 51, {"preset": "veryfast"}, even=True),
+    "hevc": Codec(
+        "libx265", 20, 51, {"preset": "superfast", "x265-params": "log-level=error"}, even=True
+    ),
+    "vp9": Codec(
+        "libvpx-vp9", 24, 63, {"b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
+    ),
+    "av1": Codec("libsvtav1", 26, 63, {"preset": "10"}),
+    "ffv1": Codec("ffv1", None, 0, {"level": "3", "slicecrc": "1", "g": "1"}),
+}
+DEFAULT_CODECS = {"webm": "vp9"}  # where h264 is not allowed
+
+
+def pyav() -> types.ModuleType:
+    """The module `av`. Raises UserError where it is not installed."""
+    try:
+        import av
+    except ImportError:
+        raise UserError("videos need PyAV: pip install 'kd_lightning[video]'") from None
+    module: types.ModuleType = av
+    return module
+
+
+def is_video(name: str) -> bool:
+    """Whether the name ends as a video's does."""
+    return name.lower().endswith(READABLE)
+
+
+def frame_color(frame: Any) -> Color:
+    """How the numbers of an `av.VideoFrame` are to be read: what it says, else the convention of
+    its size (BT.601 up to 576 lines), limited range, full range for grey."""
+    kind, stated = frame.format.name, int(frame.color_range)
+    full = kind.startswith("yuvj") or stated == FULL_RANGE or (kind == GREY and stated == 0)
+    matrix = MATRICES.get(int(frame.colorspace), matrix_of_size(frame.height))
+    return Color(matrix, full, int(frame.color_primaries), int(frame.color_trc))
+
+
+def refuse(frame: Any, name: str) -> None:
+    """Raises UserError, one line with the remedy, for an `av.VideoFrame` of the file `name` that
+    cannot be restored as it is."""
+    kind = frame.format.name
+    components = frame.format.components
+    bits = max(part.bits for part in components)
+    remedy = f"convert it first: ffmpeg -i {name}"
+    if any(part.is_alpha for part in components):
+        raise UserError(f"{name}: {kind} has alpha, which is not kept; {remedy} -pix_fmt yuv420p")
+    transfer, matrix = int(frame.color_trc), int(frame.colorspace)
+    if transfer in HDR_TRANSFERS:
+        raise UserError(
+            f"{name}: HDR ({HDR_TRANSFERS[transfer]}) is not restored; tone-map it to 8-bit BT.709"
+        )
+    if bits > 8:
+        raise UserError(f"{name}: {bits}-bit frames ({kind}); {remedy} -pix_fmt yuv420p")
+    if kind not in (*PLANAR, *REPACKED, *RGB, GREY):
+        raise UserError(f"{name}: {kind} frames are not read; {remedy} -pix_fmt yuv420p")
+    if kind not in RGB and matrix not in (*MATRICES, UNSPECIFIED, RGB_MATRIX):
+        matrix_name = OTHER_MATRICES.get(matrix, f"number {matrix}")
+        raise UserError(f"{name}: colour matrix {matrix_name}; {remedy} -vf colorspace=bt709")
+    if frame.interlaced_frame:
+        raise UserError(f"{name}: interlaced; {remedy} -vf bwdif")
+
+
+def check_quality(codec: str, crf: int | None) -> None:
+    """Raises UserError where the codec has no such quality."""
+    wanted = CODECS[codec]
+    if crf is None:
+        return
+    if wanted.crf is None:
+        raise UserError(f"--crf {crf}: {codec} is lossless; leave it out")
+    if not 0 <= crf <= wanted.worst:
+        raise UserError(f"--crf {crf}: {codec} takes 0 (best) to {wanted.worst}")

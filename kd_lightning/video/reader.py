@@ -1,0 +1,311 @@
+"""Reading a video: its frames in the order in which they are shown, and all else as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from kd_lightning.errors import UserError
+from kd_lightning.video.formats import (
+    FIELD_ORDERS,
+    GREY,
+    REPACKED,
+    RGB,
+    frame_color,
+    pyav,
+    refuse,
+)
+from kd_lightning.video.frame import Color, Frame, Pixels
+from kd_lightning.yuv import Yuv, read_planes
+
+OnError = Literal["stop", "skip"]
+COPIED = ("audio", "subtitle", "attachment")
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a video says of itself.
+
+    Attributes:
+        height, width: of a frame, as it is stored.
+        rate: frames a second, on average.
+        time_base: seconds.
+        seconds: how long it is; None where it does not say.
+        color: of its frames.
+        aspect: width of a pixel divided by its height; None where it does not say.
+        rotation: the display matrix, 9 integers as FFmpeg has it; None for upright videos.
+        format: FFmpeg's name of the pixel format.
+    """
+
+    height: int
+    width: int
+    rate: Fraction
+    time_base: Fraction
+    seconds: float | None
+    color: Color
+    aspect: Fraction | None
+    rotation: tuple[int, ...] | None
+    format: str
+
+
+class Reader:
+    """The first video stream of a file: an iterable of `Frame`, to be iterated once.
+
+        with Reader("clip.mp4") as reader:
+            for frame in reader: ...
+
+    Args:
+        source: a path, a URL that FFmpeg knows, or a binary stream.
+        shown: how messages name it; None for `source`.
+        container: FFmpeg's name of the container, for streams that do not show it.
+        on_error: what a damaged packet, or a frame of another size or kind, does: it ends the
+            video, or is left out. Either way a line of `problems` says so.
+
+    Raises:
+        UserError: not a video, or one whose frames cannot be restored as they are: more than 8
+            bits, HDR, interlaced, alpha. One line with the remedy.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | BinaryIO,
+        shown: str | None = None,
+        container: str | None = None,
+        on_error: OnError = "stop",
+    ) -> None:
+        self.shown = shown or str(source)
+        self.problems: list[str] = []
+        self._skip = on_error == "skip"
+        self._damaged = 0
+        self._last: int | None = None
+        self._av = pyav()
+        self._container = self._open(source, container)
+        self._stream = self._find_stream()
+        self._stream.thread_type = "AUTO"
+        self.copied = [s for s in self._container.streams if self._is_copied(s)]
+        self._decoded = self._decode()
+        self._waiting = list(self._until_first_frame())
+        self.info = self._describe()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (item for item in self.items() if isinstance(item, Frame))
+
+    def items(self) -> Iterator[Any]:
+        """The frames, and the `av.Packet`s of `copied` streams, as they lie in the file."""
+        yield from self._waiting
+        self._waiting = []
+        yield from self._decoded
+        self._note_missing_end()
+
+    @property
+    def chapters(self) -> list[dict[str, Any]]:
+        """As `av` has them."""
+        found: list[dict[str, Any]] = self._container.chapters()
+        return found
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Of the file: title, date, ..."""
+        return dict(self._container.metadata)
+
+    @property
+    def stream_metadata(self) -> dict[str, str]:
+        """Of the video stream: language, ..."""
+        return dict(self._stream.metadata)
+
+    def _open(self, source: str | Path | BinaryIO, container: str | None) -> Any:
+        name: Any = source
+        if isinstance(source, str | Path):
+            if Path(source).exists():
+                name = f"file:{source}"
+            elif "://" not in str(source):
+                raise UserError(f"{self.shown}: no such file")
+        try:
+            return self._av.open(name, format=container, metadata_errors="ignore")
+        except (self._av.error.FFmpegError, ValueError) as error:
+            raise UserError(
+                f"{self.shown}: not a video that can be read ({_reason(error)})"
+            ) from None
+
+    def _find_stream(self) -> Any:
+        streams = self._container.streams.video
+        films = [s for s in streams if not s.disposition & self._av.stream.Disposition.attached_pic]
+        if not films:
+            kinds = sorted({stream.type for stream in self._container.streams})
+            only = f"only {', '.join(kinds)}" if kinds else "nothing"
+            raise UserError(f"{self.shown}: holds no video stream, {only}")
+        film = films[0]
+        if film.codec_context is None:
+            raise UserError(f"{self.shown}: nothing here decodes its video stream")
+        if int(film.codec_context.field_order or 0) in FIELD_ORDERS:
+            raise UserError(
+                f"{self.shown}: interlaced; convert it first: ffmpeg -i {self.shown} -vf bwdif"
+            )
+        if film.metadata.get("alpha_mode") == "1":
+            raise UserError(
+                f"{self.shown}: has alpha, which is not kept; convert it first: ffmpeg -i "
+                f"{self.shown} -pix_fmt yuv420p"
+            )
+        return film
+
+    def _is_copied(self, stream: Any) -> bool:
+        return stream is not self._stream and stream.type in (*COPIED, "video")
+
+    def _until_first_frame(self) -> Iterator[Any]:
+        """What lies before the first frame, and that."""
+        for item in self._decoded:
+            yield item
+            if isinstance(item, Frame):
+                return
+        reason = self.problems[0] if self.problems else "holds no frames"
+        raise UserError(f"{self.shown}: {reason}")
+
+    def _describe(self) -> Info:
+        first, stream = self._first, self._stream
+        length = stream.duration * stream.time_base if stream.duration else None
+        if length is None and self._container.duration:
+            length = Fraction(self._container.duration, self._av.time_base)
+        return Info(
+            first.height,
+            first.width,
+            self._rate(),
+            stream.time_base,
+            None if length is None else float(length),
+            frame_color(first),
+            stream.sample_aspect_ratio or None,
+            _display_matrix(first),
+            first.format.name,
+        )
+
+    def _rate(self) -> Fraction:
+        stream = self._stream
+        return Fraction(stream.average_rate or stream.guessed_rate or 30)
+
+    def _decode(self) -> Iterator[Any]:
+        for packet in self._packets():
+            if packet.stream is not self._stream:
+                if packet.dts is not None or packet.size:
+                    yield packet
+                continue
+            try:
+                frames = packet.decode()
+            except self._av.error.FFmpegError as error:
+                if self._ends(f"damaged data ({_reason(error)})", packet):
+                    return
+                continue
+            for frame in frames:
+                trouble = "damaged data" if frame.is_corrupt else self._other_kind(frame)
+                if trouble:
+                    if self._ends(trouble, frame):
+                        return
+                    continue
+                yield self._frame(frame)
+
+    def _packets(self) -> Iterator[Any]:
+        packets = self._container.demux([self._stream, *self.copied])
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except self._av.error.FFmpegError as error:
+                self._note(f"ends in damaged data ({_reason(error)})")
+                return
+            yield packet
+
+    def _other_kind(self, frame: Any) -> str:
+        """What makes `frame` other than the first; the first is refused where it must be."""
+        if self._last is None:
+            refuse(frame, self.shown)
+            self._first = frame
+            return ""
+        first = self._first
+        if (frame.height, frame.width) != (first.height, first.width):
+            return (
+                f"its size changes from {first.width}x{first.height} to "
+                f"{frame.width}x{frame.height}"
+            )
+        if frame.format.name != first.format.name:
+            return f"its frames change from {first.format.name} to {frame.format.name}"
+        return "becomes interlaced" if frame.interlaced_frame else ""
+
+    def _ends(self, trouble: str, where: Any) -> bool:
+        """Whether `trouble`, of a packet or frame, ends the video."""
+        at = where.pts if where.pts is not None else where.dts
+        place = "" if at is None else f" at {float(at * where.time_base):.2f} s"
+        self._damaged += 1
+        if not self._skip:
+            self._note(f"{trouble}{place}: the output ends there; see --on-error skip")
+        elif self._damaged == 1:
+            self._note(f"{trouble}{place}: left out")
+        else:
+            self.problems[1:] = [f"{self._damaged} frames or packets left out in all"]
+        return not self._skip
+
+    def _note(self, problem: str) -> None:
+        self.problems.append(problem)
+
+    def _frame(self, frame: Any) -> Frame:
+        pts = frame.pts
+        step = max(1, round(1 / (self._rate() * frame.time_base)))
+        if pts is None:
+            pts = 0 if self._last is None else self._last + step
+        if self._last is not None and pts <= self._last:
+            pts = self._last + 1
+        self._last = pts
+        self._end = pts + (frame.duration or step)
+        return Frame(_image(frame), pts, frame.time_base, frame.duration or 0, frame_color(frame))
+
+    def _note_missing_end(self) -> None:
+        """Says where the file promised more frames than there were."""
+        stream = self._stream
+        if self.problems or not stream.duration or self._last is None:
+            return
+        end = (stream.start_time or 0) + stream.duration
+        missing = float((end - self._end) * stream.time_base)
+        if missing * float(self._rate()) > 0.6:
+            last = float(self._end * stream.time_base)
+            self._note(f"ends at {last:.2f} s, {missing:.2f} s before it should")
+
+
+def _image(frame: Any) -> Pixels | Yuv:
+    kind = frame.format.name
+    if kind in RGB:
+        pixels: Pixels = frame.reformat(format="rgb24").to_ndarray()
+        return pixels
+    if kind == GREY:
+        y = read_planes(frame)[0]
+        half = np.full(((y.shape[0] + 1) // 2, (y.shape[1] + 1) // 2), 128, np.uint8)
+        return Yuv(y, half, half)
+    return read_planes(frame.reformat(format=REPACKED[kind]) if kind in REPACKED else frame)
+
+
+def _display_matrix(frame: Any) -> tuple[int, ...] | None:
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            return tuple(int(number) for number in np.frombuffer(bytes(data), np.int32))
+    return None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).replace("[Errno", "(").split())[:120]

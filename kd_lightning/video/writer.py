@@ -1,0 +1,258 @@
+"""Writing a video: frames through an encoder, and beside them what is copied from its source."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from kd_lightning.errors import UserError
+from kd_lightning.files import replacing_path
+from kd_lightning.video.formats import (
+    CODECS,
+    CONTAINERS,
+    DEFAULT_CODECS,
+    FULL_RANGE,
+    MATRIX_CODES,
+    RGB,
+    RGB_MATRIX,
+    Codec,
+    check_quality,
+    pyav,
+)
+from kd_lightning.video.frame import Frame
+from kd_lightning.video.reader import Reader
+from kd_lightning.yuv import Yuv, rgb_to_yuv, write_planes
+
+LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
+RATE = Fraction(30)  # frames a second, for encoders, where no source says
+ROTATABLE = ("mp4", "mov", "matroska")  # containers that hold a display matrix
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a video is written.
+
+    Attributes:
+        codec: one of `formats.CODECS`; None for what the container is usually written with.
+        crf: constant quality, less is better; None for the codec's own.
+        container: FFmpeg's name; None for that of the file's suffix.
+    """
+
+    codec: str | None = None
+    crf: int | None = None
+    container: str | None = None
+
+
+class Writer:
+    """A sink of `Frame`s: the file appears, whole, when it is closed without an error.
+
+        with Writer("out.mp4") as writer:
+            writer.write(frame)
+
+    Args:
+        target: a path, or a binary stream.
+        encoding: see there.
+        source: whose audio, subtitles, chapters, rotation, pixel aspect and rate are taken over.
+        shown: how messages name it; None for `target`.
+
+    Raises:
+        UserError: a codec, quality or container that cannot be had, or not together.
+    """
+
+    def __init__(
+        self,
+        target: str | Path | BinaryIO,
+        encoding: Encoding = Encoding(),
+        source: Reader | None = None,
+        shown: str | None = None,
+    ) -> None:
+        self._target = Path(target) if isinstance(target, str) else target
+        self._shown = shown or str(target)
+        self.container, self.codec = choose(self._target, encoding, self._shown)
+        self._quality = encoding.crf
+        self._source = source
+        self._av = pyav()
+        self._stack = ExitStack()
+        self._output: Any = None
+        self._copies: dict[int, Any] = {}
+        self._early: list[Any] = []
+        self.notes: list[str] = []
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        elif self._output is not None:
+            self._stack.__exit__(kind, error, at)
+
+    def write(self, frame: Frame) -> None:
+        """Encode one more frame, of the size of the first and after it in time."""
+        if self._output is None:
+            self._start(frame)
+        picture = self._picture(frame)
+        picture.pts, picture.time_base = frame.pts, frame.time_base
+        picture.duration = frame.duration
+        self._output.mux(self._stream.encode(picture))
+
+    def copy(self, packet: Any) -> None:
+        """Pass on one `av.Packet` of `source`, bit for bit."""
+        if self._output is None:
+            self._early.append(packet)  # the header waits for the first frame
+            return
+        stream = self._copies.get(packet.stream.index)
+        if stream is not None:
+            packet.stream = stream
+            self._output.mux(packet)
+
+    def close(self) -> None:
+        """Write what the encoder still holds, and the end of the file."""
+        if self._output is None:
+            raise UserError(f"{self._shown}: there were no frames to write")
+        with self._stack:
+            self._output.mux(self._stream.encode(None))
+            self._output.close()
+
+    def _start(self, first: Frame) -> None:
+        """Open the file for frames like `first`."""
+        place: Any = self._target
+        if isinstance(place, Path):
+            place = f"file:{self._stack.enter_context(replacing_path(place))}"
+        options = {"movflags": "+faststart"} if self.container in ("mp4", "mov") else {}
+        self._output = self._av.open(place, "w", format=self.container, options=options)
+        self._stack.callback(self._abandon)
+        self._add_video(first)
+        if self._source:
+            self._add_copies(self._source)
+        self._output.start_encoding()
+        early, self._early = self._early, []
+        for packet in early:
+            self.copy(packet)
+
+    def _abandon(self) -> None:
+        """Close the file without its end, after an error; harmless after `close`."""
+        self._output.close()
+
+    def _add_video(self, first: Frame) -> None:
+        codec, source = self.codec, self._source.info if self._source else None
+        height, width = first.size
+        if codec.even and (height % 2 or width % 2):
+            self.notes.append(
+                f"{codec.encoder} codes even sizes: the last row or column of {width}x{height} is "
+                "repeated; --codec vp9 keeps the size"
+            )
+            height, width = height + height % 2, width + width % 2
+        options = dict(codec.options)
+        if codec.crf is not None:
+            options["crf"] = str(codec.crf if self._quality is None else self._quality)
+        stream = self._output.add_stream(
+            codec.encoder, rate=source.rate if source else RATE, options=options
+        )
+        stream.width, stream.height = width, height
+        stream.pix_fmt = self._format = pixel_format(codec, first)
+        context = stream.codec_context
+        context.time_base = stream.time_base = first.time_base
+        color = first.color
+        is_rgb = self._format in RGB
+        context.colorspace = RGB_MATRIX if is_rgb else MATRIX_CODES[color.matrix]
+        context.color_range = FULL_RANGE if color.full_range or is_rgb else LIMITED_RANGE
+        context.color_primaries, context.color_trc = color.primaries, color.transfer
+        if codec.encoder == "libx265" and self.container in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # what Apple's players take
+        if source and source.aspect:
+            context.sample_aspect_ratio = source.aspect
+        if source and source.rotation:
+            if self.container not in ROTATABLE:
+                raise UserError(
+                    f"{self._shown}: the clip is rotated, which {self.container} cannot say; write "
+                    ".mp4 or .mkv"
+                )
+            stream.set_display_matrix(source.rotation)
+        if self._source:
+            stream.metadata.update(self._source.stream_metadata)
+        self._stream, self._even = stream, (height, width)
+
+    def _add_copies(self, source: Reader) -> None:
+        able = self._output.supported_codecs
+        for stream in source.copied:
+            name = stream.codec_context.codec.canonical_name if stream.codec_context else ""
+            if stream.type != "attachment" and name not in able:
+                raise UserError(
+                    f"{self._shown}: {self.container} cannot hold the {stream.type} stream "
+                    f"{stream.index} ({name or 'unknown'}); write .mkv"
+                )
+            copy = self._output.add_stream_from_template(stream)
+            copy.metadata.update(stream.metadata)
+            copy.disposition = stream.disposition
+            self._copies[stream.index] = copy
+        if source.chapters:
+            self._output.set_chapters(source.chapters)
+        self._output.metadata.update(source.metadata)
+
+    def _picture(self, frame: Frame) -> Any:
+        """The `av.VideoFrame` to encode."""
+        image, color = frame.image, frame.color
+        if self._format == "gbrp":
+            return self._av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="gbrp")
+        if not isinstance(image, Yuv):
+            image = rgb_to_yuv(image, color.matrix, color.full_range)
+        picture = self._av.VideoFrame(self._even[1], self._even[0], self._format)
+        if frame.size != self._even:
+            image = Yuv(*itertools.starmap(_grown, zip(image, picture.planes, strict=True)))
+        write_planes(image, picture)
+        return picture
+
+
+def choose(target: Path | BinaryIO, encoding: Encoding, shown: str) -> tuple[str, Codec]:
+    """The container and codec; UserError where they cannot be had, or not together."""
+    container = encoding.container
+    if container is None:
+        suffix = target.suffix.lower() if isinstance(target, Path) else ""
+        if suffix not in CONTAINERS:
+            raise UserError(
+                f"{shown}: cannot tell the container; end the name in {', '.join(CONTAINERS)}, or "
+                "give --format"
+            )
+        container = CONTAINERS[suffix]
+    av = pyav()
+    try:
+        able = av.ContainerFormat(container, "w")
+    except ValueError:
+        raise UserError(f"--format {container}: FFmpeg writes no such container") from None
+    codec = encoding.codec or DEFAULT_CODECS.get(able.name, "h264")
+    if codec not in CODECS:
+        raise UserError(f"--codec {codec}: choose {', '.join(CODECS)}")
+    check_quality(codec, encoding.crf)
+    return able.name, CODECS[codec]
+
+
+def pixel_format(codec: Codec, first: Frame) -> str:
+    """4:2:0, but for a lossless codec what `first` is."""
+    image = first.image
+    if codec.crf is not None:
+        return "yuv420p"
+    if not isinstance(image, Yuv):
+        return "gbrp"
+    rows, columns = (
+        whole == part for whole, part in zip(image.y.shape, image.u.shape, strict=True)
+    )
+    return {(True, True): "yuv444p", (True, False): "yuv422p"}.get((rows, columns), "yuv420p")
+
+
+def _grown(plane: Any, place: Any) -> Any:
+    """`plane` with its last row and column repeated to the size of an `av` plane."""
+    missing = place.height - plane.shape[0], place.width - plane.shape[1]
+    return np.pad(plane, ((0, missing[0]), (0, missing[1])), mode="edge")

@@ -1,0 +1,49 @@
+"""Frames and their times through a file."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av")
+
+from kd_lightning.errors import UserError
+from kd_lightning.video.frame import Frame
+from kd_lightning.video.reader import Reader
+from kd_lightning.video.writer import Encoding, Writer
+from kd_lightning.yuv import Yuv, rgb_to_yuv
+
+TICK = Fraction(1, 1000)
+
+
+def planes(number: int, height: int = 18, width: int = 32) -> Yuv:
+    noise = np.random.default_rng(number)
+    return rgb_to_yuv(noise.integers(0, 256, (height, width, 3), np.uint8), "bt601")
+
+
+def test_frames_and_their_times_come_back_from_a_lossless_file(tmp_path: Path) -> None:
+    times = [0, 40, 41, 200, 1200]
+    with Writer(tmp_path / "clip.mkv", Encoding("ffv1")) as writer:
+        for number, pts in enumerate(times):
+            writer.write(Frame(planes(number), pts, TICK))
+    with Reader(tmp_path / "clip.mkv") as reader:
+        frames = list(reader)
+    assert [frame.seconds for frame in frames] == pytest.approx([t / 1000 for t in times])
+    for number, frame in enumerate(frames):
+        assert all(map(np.array_equal, frame.image, planes(number)))
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), Writer(tmp_path / "clip.mp4") as writer:
+        writer.write(Frame(planes(0), 0, TICK))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_video_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"text" * 100)
+    with pytest.raises(UserError, match=r"clip\.mp4: not a video"):
+        Reader(tmp_path / "clip.mp4")
+    with pytest.raises(UserError, match="no such file"):
+        Reader(tmp_path / "missing.mp4")
