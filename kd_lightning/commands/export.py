@@ -1,4 +1,5 @@
-"""kd-export: write a trained student as safetensors, ONNX or OpenVINO, checked against torch."""
+"""kd-export: write a trained student as safetensors, ONNX, OpenVINO or for a browser, checked
+against torch."""
 
 import argparse
 import os
@@ -11,13 +12,15 @@ from kd_lightning.commands.failures import exit_status
 from kd_lightning.errors import UserError
 from kd_lightning.models.pretrained import find_weights
 
+OUTPUT = "name.safetensors, .onnx, .xml or .kdw (browser); a folder takes NAME.kdw"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 written, 2 refused."""
     parser = argparse.ArgumentParser("kd-export", description=__doc__)
     add = parser.add_argument
     add("source", help="name of a student of the package, student.safetensors, or a .ckpt")
-    add("-o", "--output", type=Path, required=True, help="name.safetensors, .onnx or .xml")
+    add("-o", "--output", type=Path, required=True, help=OUTPUT)
     add("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="fp16, int8: .xml")
     add("--calibration", type=Path, help="folder of HR images for int8")
     add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
@@ -28,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    source = find_weights(options.source)
+    if not options.output.suffix:
+        options.output /= f"{source.stem}.kdw"
     for file in _written(options.output):
         if os.path.lexists(file) and not options.force:
             raise UserError(f"{file} exists; use --force to overwrite it")
@@ -35,7 +41,6 @@ def _run(options: argparse.Namespace) -> int:
     from kd_lightning.models.lookup import import_modules
 
     import_modules(options.imports)
-    source = find_weights(options.source)
     measured = export(source, options.output, options.precision, options.calibration)
     facts = ", ".join(f"{name} {value:.3g}" for name, value in measured.items())
     print(f"{options.output} written" + (f" ({facts})" if facts else ""))

@@ -14,6 +14,8 @@ from torch import Tensor
 from kd_lightning import quality
 from kd_lightning.deploy.backends.backend import Runner
 from kd_lightning.deploy.backends.select import backends
+from kd_lightning.deploy.browser import SUFFIX as BROWSER
+from kd_lightning.deploy.browser import write_browser
 from kd_lightning.deploy.int8 import calibration_tiles
 from kd_lightning.deploy.parity import TOLERANCE, compare
 from kd_lightning.errors import UserError
@@ -38,7 +40,7 @@ def load_any(path: Path) -> tuple[Network, dict[str, Any]]:
 def export(
     source: Path, target: Path, precision: str = "fp32", calibration: Path | None = None
 ) -> dict[str, float]:
-    """Write `target` (.safetensors, .onnx or .xml) from an artifact or checkpoint.
+    """Write `target` (.safetensors, .onnx, .xml or .kdw) from an artifact or checkpoint.
 
     Args:
         precision: fp32; for .xml also fp16 (weights stored in half the space) and int8 (NNCF
@@ -53,7 +55,8 @@ def export(
             nothing is written.
     """
     writers = {suffix: item for item in backends() for suffix in item.exports}
-    kinds = {".safetensors": ("fp32",)} | {k: item.exports[k] for k, item in writers.items()}
+    kinds: dict[str, tuple[str, ...]] = {".safetensors": ("fp32",), BROWSER: ("fp32",)}
+    kinds |= {suffix: item.exports[suffix] for suffix, item in writers.items()}
     if precision not in kinds.get(target.suffix, ()):
         able = "; ".join(f"{suffix} in {', '.join(able)}" for suffix, able in kinds.items())
         raise UserError(f"{target}: precision={precision} cannot be had; exports are {able}")
@@ -62,6 +65,9 @@ def export(
         extra = {k: v for k, v in metadata.items() if k not in ("architecture", "arguments")}
         save_artifact(target, network, metadata["arguments"], extra)
         return {}
+    if target.suffix == BROWSER:
+        with _written_whole(target) as part:
+            return write_browser(network, metadata, part, target)
     backend = writers[target.suffix]
     if not backend.supports(network):
         raise UserError(

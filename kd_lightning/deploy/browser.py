@@ -1,0 +1,107 @@
+"""Write a student for the engines in `web/`: NAME.kdw, whose format is in `web/README.md`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from kd_lightning.deploy.parity import compare
+from kd_lightning.deploy.plain_body import Layer, PlainBody, plain_body
+from kd_lightning.files import write_atomic
+from kd_lightning.models.interpolate import super_resolve
+from kd_lightning.models.network import ModelInfo, Network
+
+SUFFIX = ".kdw"
+FORMAT = 1
+LEVEL = 1 / 255  # largest difference from the network, in units of [0, 1]
+GOLDEN = (21, 27)  # height, width of the golden LR frame: odd, and wider than the receptive field
+
+
+def write_browser(
+    network: Network, metadata: Mapping[str, Any], path: Path, target: Path
+) -> dict[str, float]:
+    """Write `network` to `path`, and compare what was written with it.
+
+    Args:
+        metadata: of the artifact; its `degradation` goes into the file.
+        target: what `path` becomes; names the student, and the file in errors.
+
+    Returns:
+        "largest difference" in [0, 1] over `parity.SIZES`.
+
+    Raises:
+        UserError: it is no plain body (`plain_body`), or the file computes something else.
+    """
+    body = plain_body(network, target)
+    golden = golden_frame()
+    tensors = {"golden.lr": golden, "golden.sr": _restored(network, golden)}
+    for index, layer in enumerate(body.layers):
+        parts = {"weight": layer.weight, "bias": layer.bias, "slope": layer.slope}
+        for part, tensor in parts.items():
+            if tensor is not None:
+                tensors[f"layers.{index}.{part}"] = tensor.bfloat16()
+    stated = {
+        "format": FORMAT,
+        "name": target.stem,
+        **{key: getattr(body.info, key) for key in ("scale", "takes_lr", "unshuffle_factor")},
+        "radius": body.info.radius,
+        "skip": True,
+        "degradation": metadata.get("degradation"),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "layers": [
+            {"in": fan_in, "out": fan_out, "kernel": 3, "activation": layer.activation}
+            for layer in body.layers
+            for fan_out, fan_in in [layer.weight.shape[:2]]
+        ],
+    }
+    content = {key: tensor.contiguous() for key, tensor in tensors.items()}
+    write_atomic(path, safetensors.torch.save(content, {"kd_web": json.dumps(stated)}))
+    return compare(network, read_browser(path), LEVEL, target)
+
+
+def read_browser(path: Path) -> PlainBody:
+    """The network in a file of `write_browser`, computed by torch: the reference of its format."""
+    with safe_open(path, framework="pt") as file:
+        stated = json.loads(file.metadata()["kd_web"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    layers = []
+    for index, layer in enumerate(stated["layers"]):
+        parts = {
+            part: tensors.get(f"layers.{index}.{part}") for part in ("weight", "bias", "slope")
+        }
+        floats = {part: tensor.float() for part, tensor in parts.items() if tensor is not None}
+        layers.append(Layer(activation=layer["activation"], **floats))
+    info = ModelInfo(
+        scale=stated["scale"],
+        takes_lr=stated["takes_lr"],
+        radius=stated["radius"],
+        multiple_of=stated["unshuffle_factor"],
+        unshuffle_factor=stated["unshuffle_factor"],
+    )
+    return PlainBody(info, tuple(layers))
+
+
+def golden_frame() -> Tensor:
+    """(*GOLDEN,3) uint8: waves, an edge, flat black and white, noise; shows wrong pixels, channels
+    and borders."""
+    height, width = GOLDEN
+    y, x, c = np.mgrid[:height, :width, :3].astype(np.float64)
+    frame = 128 + 90 * np.sin(0.9 * x + c) * np.cos(0.5 * y - c)
+    frame = np.where(x + 2 * y > width, frame, 255 * (c != 1) * (x > 6))
+    frame[height // 2 :, width // 2 :] += np.random.default_rng(0).normal(
+        0, 40, (height - height // 2, width - width // 2, 3)
+    )
+    return torch.from_numpy(frame.round().clip(0, 255).astype(np.uint8))
+
+
+@torch.inference_mode()
+def _restored(network: Network, lr: Tensor) -> Tensor:
+    """(h,w,3) uint8 to (h*scale,w*scale,3) uint8, in float32."""
+    sr = super_resolve(network, lr.permute(2, 0, 1)[None].float() / 255)
+    return (sr[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0)

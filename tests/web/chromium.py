@@ -1,0 +1,83 @@
+"""A headless Chromium, and a server of `web/` for it. Tests use the fixtures of conftest.py."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+WEB = Path(__file__).parents[2] / "web"
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+# WebGPU and WebGL by SwiftShader, on the CPU: canvas and VideoFrame import need all of them.
+FLAGS = [
+    "--no-sandbox",  # Chromium asks for it where it runs as root
+    "--disable-dev-shm-usage",
+    "--enable-unsafe-webgpu",
+    "--enable-features=Vulkan",
+    "--use-vulkan=swiftshader",
+    "--use-angle=swiftshader",
+    "--use-webgpu-adapter=swiftshader",
+    "--ignore-gpu-blocklist",
+]
+
+
+def executable() -> str | None:
+    """Where Chromium is, or None."""
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves a folder, and what `server.extra` (path -> content) adds to it; `server.headers` go
+    with each answer."""
+
+    extensions_map = {  # noqa: RUF012
+        ".html": "text/html; charset=utf-8",
+        ".css": "text/css",
+        ".js": "text/javascript",
+        ".json": "application/json",
+        ".wasm": "application/wasm",
+        ".png": "image/png",
+        "": "application/octet-stream",
+    }
+
+    def do_GET(self) -> None:
+        content = self.server.extra.get(self.path.split("?")[0])  # type: ignore[attr-defined]
+        if content is None:
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(self.path.split("?")[0]))
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def end_headers(self) -> None:
+        for name, value in self.server.headers.items():  # type: ignore[attr-defined]
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(
+    folder: Path, extra: dict[str, bytes] | None = None, headers: dict[str, str] | None = None
+) -> Iterator[str]:
+    """The address (http://127.0.0.1:PORT) of a server of `folder`, while the block runs. `extra`
+    is read at each request: more may be put in later."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    server.extra = {} if extra is None else extra  # type: ignore[attr-defined]
+    server.headers = headers or {}  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
