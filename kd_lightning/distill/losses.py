@@ -6,6 +6,7 @@ use the opposite one.
 
 from collections.abc import Mapping
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -50,6 +51,19 @@ class GradientLoss(nn.Module):
         from kornia.filters import spatial_gradient  # seconds to import, and rarely needed
 
         return spatial_gradient(sr.float() - target.float()).abs().mean()
+
+
+class FourierLoss(nn.Module):
+    """L1 between the real and imaginary parts of the 2-D Fourier transforms, mean over the batch.
+
+    Cho et al. 2021, "Rethinking Coarse-to-Fine Approach in Single Image Deblurring", equation 5;
+    not normalised, as there, so that useful weights are about 0.05.
+    """
+
+    def forward(self, sr: Tensor, target: Tensor) -> Tensor:
+        """A float32 scalar for (B,3,H,W) images."""
+        spectrum = torch.fft.rfft2(sr.float() - target.float())
+        return torch.view_as_real(spectrum).abs().mean()
 
 
 class DistillationLoss(nn.Module):

@@ -10,7 +10,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from kd_lightning.distill.losses import DistillationLoss, GradientLoss, HybridLoss, make_loss
+from kd_lightning.distill.losses import (
+    DistillationLoss,
+    FourierLoss,
+    GradientLoss,
+    HybridLoss,
+    make_loss,
+)
 from kd_lightning.errors import UserError
 
 
@@ -51,6 +57,13 @@ def test_gradients_equal_finite_differences(images: tuple[Tensor, ...]) -> None:
     assert torch.autograd.gradcheck(
         lambda x: loss.double()(x, hr)["ssim"], sr.requires_grad_(), eps=1e-6, atol=1e-6
     )
+
+
+def test_fourier_term_equals_numpys_transform(images: tuple[Tensor, ...]) -> None:
+    sr, hr, _ = images
+    spectrum = np.fft.rfft2((sr - hr).double().numpy())
+    expected = (np.abs(spectrum.real).mean() + np.abs(spectrum.imag).mean()) / 2
+    assert FourierLoss()(sr, hr).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_gradient_term_equals_scipys_sobel(images: tuple[Tensor, ...]) -> None:
