@@ -52,7 +52,10 @@ class PlainBody:
 
 
 def plain_body(network: Network, source: Path) -> PlainBody:
-    """What the network states and holds, as plain layers: `fuse_and_round` of it. `source` is named in errors.
+    """What the network states and holds, as plain layers: `fuse_and_round` of it.
+
+    Args:
+        source: is named in errors.
 
     Raises:
         UserError: it states no `unshuffle_factor`, or its body has other layers than 3x3
@@ -82,8 +85,8 @@ def plain_body(network: Network, source: Path) -> PlainBody:
             layers[-1] = Layer(layers[-1].weight, layers[-1].bias, "prelu", slope)
         else:
             raise UserError(
-                f"{source}: a {name} cannot be exported for a browser: layer {place} of its body is "
-                f"{module}, not a 3x3 convolution, a ReLU or a PReLU after one"
+                f"{source}: a {name} cannot be exported for a browser: layer {place} of its body, "
+                f"{module}, is no 3x3 convolution, and no ReLU or PReLU after one"
             )
     return PlainBody(info, tuple(layers))
 

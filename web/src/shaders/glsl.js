@@ -1,0 +1,128 @@
+/**
+ * The fragment shaders of the WebGL2 engine. Maps are layers of RGBA16F array textures, four channels
+ * each, with a border of one texel that stays zero: it is the padding of the convolutions.
+ */
+
+import { phases } from "../interpolation.js";
+import { each, groupsOf } from "./groups.js";
+
+const HEAD = `#version 300 es
+precision highp float;
+precision highp sampler2D;
+precision highp sampler2DArray;
+`;
+
+/** A triangle that covers the viewport. */
+export const VERTEX = `#version 300 es
+void main() {
+  gl_Position = vec4(gl_VertexID == 1 ? 3 : -1, gl_VertexID == 2 ? 3 : -1, 0, 1);
+}`;
+
+/** The frame, interpolated and unshuffled: groups `from` to `to` (without) of it. */
+export function interpolationShader(model, from, to) {
+  const { scale, unshuffleFactor: r } = model;
+  const table = phases(scale);
+  const number = (value) => value.toExponential();
+  const channel = (c) =>
+    c < 3 * r * r ? `pixels[${c % (r * r)}].${"rgb"[Math.floor(c / (r * r))]}` : "0.0";
+  return `${HEAD}
+uniform sampler2D frame;
+${each(to - from, (n) => `layout(location = ${n}) out vec4 group${n};`)}
+const int FIRST[${scale}] = int[${scale}](${table.map((phase) => phase.first)});
+const vec4 TAPS[${scale}] = vec4[${scale}](${table.map((phase) => `vec4(${phase.taps.map(number)})`)});
+
+vec4 inside(vec4 taps, int from, int size) {
+  ivec4 at = from + ivec4(0, 1, 2, 3);
+  vec4 kept = taps * vec4(greaterThanEqual(at, ivec4(0))) * vec4(lessThan(at, ivec4(size)));
+  return kept / dot(kept, vec4(1));
+}
+
+vec3 pixel(ivec2 at) {
+  ivec2 size = textureSize(frame, 0);
+  at = min(at, size * ${scale} - 1);
+  ivec2 base = at / ${scale};
+  ivec2 phase = at - base * ${scale};
+  ivec2 from = base + ivec2(FIRST[phase.x], FIRST[phase.y]);
+  vec4 across = inside(TAPS[phase.x], from.x, size.x);
+  vec4 down = inside(TAPS[phase.y], from.y, size.y);
+  vec3 sum = vec3(0);
+  for (int j = 0; j < 4; j++) {
+    vec3 row = vec3(0);
+    for (int i = 0; i < 4; i++) {
+      row += across[i] * texelFetch(frame, clamp(from + ivec2(i, j), ivec2(0), size - 1), 0).rgb;
+    }
+    sum += down[j] * row;
+  }
+  return clamp(sum, 0.0, 1.0);
+}
+
+void main() {
+  ivec2 at = (ivec2(gl_FragCoord.xy) - 1) * ${r};
+  vec3 pixels[${r * r}];
+${each(r * r, (n) => `  pixels[${n}] = pixel(at + ivec2(${n % r}, ${Math.floor(n / r)}));`)}
+${each(to - from, (n) => `  group${n} = vec4(${[0, 1, 2, 3].map((c) => channel(4 * (from + n) + c))});`)}
+}`;
+}
+
+/** A convolution and its activation: `outputs` groups of what it gives. */
+export function layerShader(layer, outputs) {
+  const inputs = groupsOf(layer.in);
+  const after = {
+    none: (sum) => sum,
+    relu: (sum) => `max(${sum}, 0.0)`,
+    prelu: (sum, n) => `max(${sum}, 0.0) + slope[${n}] * min(${sum}, 0.0)`,
+  }[layer.activation];
+  const row = (y) => `
+      value = texelFetch(source, ivec3(at + ivec2(x, ${y}), group), 0);
+${each(outputs, (n) => `      sum${n} += taps[matrix + ${y * outputs + n}] * value;`)}`;
+  return `${HEAD}
+uniform sampler2DArray source;
+layout(std140) uniform Parameters {
+  mat4 taps[${9 * inputs * outputs}];
+  vec4 bias[${outputs}];
+  ${layer.slope ? `vec4 slope[${outputs}];` : ""}
+};
+${each(outputs, (n) => `layout(location = ${n}) out vec4 group${n};`)}
+
+void main() {
+  ivec2 at = ivec2(gl_FragCoord.xy) - 1;
+  vec4 value;
+${each(outputs, (n) => `  vec4 sum${n} = bias[${n}];`)}
+  for (int x = 0; x < 3; x++) {
+    for (int group = 0; group < ${inputs}; group++) {
+      int matrix = (x * ${inputs} + group) * ${3 * outputs};
+${each(3, row)}
+    }
+  }
+${each(outputs, (n) => `  group${n} = ${after(`sum${n}`, n)};`)}
+}`;
+}
+
+/** The image plus the shuffled detail, rounded to 8 bits. `height` turns it upside down: of the
+ * output for a canvas, whose first row is the lowest; 0 for a texture. */
+export function outputShader(model) {
+  const r = model.unshuffleFactor;
+  const detail = model.layers.length ? " + fetch(detail, block, channel)" : "";
+  return `${HEAD}
+uniform sampler2DArray image;
+uniform sampler2DArray detail;
+uniform int height;
+out vec4 color;
+
+float fetch(sampler2DArray maps, ivec2 block, int channel) {
+  return texelFetch(maps, ivec3(block + 1, channel / 4), 0)[channel % 4];
+}
+
+void main() {
+  ivec2 at = ivec2(gl_FragCoord.xy);
+  if (height > 0) at.y = height - 1 - at.y;
+  ivec2 block = at / ${r};
+  ivec2 within = at - block * ${r};
+  vec3 value;
+  for (int c = 0; c < 3; c++) {
+    int channel = c * ${r * r} + within.y * ${r} + within.x;
+    value[c] = fetch(image, block, channel)${detail};
+  }
+  color = vec4(floor(clamp(value, 0.0, 1.0) * 255.0 + 0.5) / 255.0, 1.0);
+}`;
+}

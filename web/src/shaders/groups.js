@@ -1,0 +1,60 @@
+/**
+ * How both GPU engines lay a network out. Channels come in groups of four, the last one filled up
+ * with zeros; a convolution is a sum of products of 4x4 matrices, as shaders have them.
+ */
+
+/** Groups of four that hold so many channels. */
+export const groupsOf = (channels) => Math.ceil(channels / 4);
+
+/** Bytes of a layer with `outputs` groups of outputs in `pack`. */
+export const packedBytes = (layer, outputs) =>
+  16 * outputs * (4 * 9 * groupsOf(layer.in) + 1 + (layer.slope ? 1 : 0));
+
+/**
+ * The parameters of groups `from` to `to` (without) of a layer's outputs: matrices in the order
+ * [column of the kernel][group of inputs][row of the kernel][group of outputs], each by columns (an
+ * input channel each); then biases; then slopes, if it has any.
+ *
+ * @param {import("../model.js").Layer} layer
+ * @returns {Float32Array}
+ */
+export function pack(layer, from, to) {
+  const inputs = groupsOf(layer.in);
+  const outputs = to - from;
+  const packed = new Float32Array(packedBytes(layer, outputs) / 4);
+  const last = Math.min(4 * to, layer.out);
+  for (let o = 4 * from; o < last; o++) {
+    const group = (o >> 2) - from;
+    for (let i = 0; i < layer.in; i++) {
+      for (let tap = 0; tap < 9; tap++) {
+        const row = Math.floor(tap / 3);
+        const matrix = (((tap % 3) * inputs + (i >> 2)) * 3 + row) * outputs + group;
+        packed[16 * matrix + 4 * (i & 3) + (o & 3)] = layer.weight[(o * layer.in + i) * 9 + tap];
+      }
+    }
+    const place = 16 * 9 * inputs * outputs + o - 4 * from;
+    packed[place] = layer.bias[o];
+    if (layer.slope) packed[place + 4 * outputs] = layer.slope[o];
+  }
+  return packed;
+}
+
+/** Sizes of one network at one size of frame, in pixels, blocks (of r x r pixels) and groups. */
+export function geometry(model, width, height) {
+  const r = model.unshuffleFactor;
+  const outWidth = width * model.scale;
+  const outHeight = height * model.scale;
+  const imageGroups = groupsOf(3 * r * r);
+  return {
+    outWidth,
+    outHeight,
+    blocksWide: Math.ceil(outWidth / r),
+    blocksHigh: Math.ceil(outHeight / r),
+    imageGroups,
+    hiddenGroups: Math.max(imageGroups, ...model.layers.map((layer) => groupsOf(layer.out))),
+  };
+}
+
+/** `count` lines or items, made of 0 to count - 1. */
+export const each = (count, text, between = "\n") =>
+  Array.from({ length: count }, (_, index) => text(index)).join(between);
