@@ -25,7 +25,7 @@ def read_graph(model: Any) -> Any:
 
 def float_runner(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
     """(B,3,H,W) float32 through the graph `model`, see `read_graph`."""
-    infer = _compiled(read_graph(model), precision)
+    infer = inference(read_graph(model), precision)
 
     def run(x: Tensor) -> Tensor:
         return torch.from_numpy(infer(x.contiguous().numpy()).copy())
@@ -61,7 +61,7 @@ def frame_runner(
                 graph = graph.clone()
                 graph.reshape(list(shape))
                 shape = graph.output(0).shape
-            stages.append(_compiled(graph, number_format))
+            stages.append(inference(graph, number_format))
         return stages
 
     last = None
@@ -78,7 +78,7 @@ def frame_runner(
     return run
 
 
-def _compiled(graph: Any, precision: str) -> Callable[[Any], Any]:
+def inference(graph: Any, precision: str) -> Callable[[Any], Any]:
     """numpy to numpy; the output is overwritten by the next call.
 
     The precision is a hint that must be given: without it OpenVINO silently computes in bf16
