@@ -1,10 +1,10 @@
 """Time network shapes as one OpenVINO bf16 graph, an 8-bit 540p frame to an 8-bit 1080p frame.
 
-python experiments/frontier/shapes.py [NAME ...] writes shapes.json beside this file, prints a table.
+python experiments/frontier/shapes.py [NAME ...] writes shapes.json here and prints a table.
 Weights are random: speed only. Every shape takes the LR image itself; its skip is a bicubic
-convolution; shuffle and rounding are inside. All are compiled first and then take turns, so a slow
-minute of the machine falls on each alike; the yardstick, `student_tiny` as the package runs it,
-takes turns with them. A time is the median of its turns.
+convolution; shuffle and rounding are inside. All are compiled first and then take turns, so that
+a slow minute of the machine falls on each alike; the yardstick, `student_tiny` as the package runs
+it, takes turns with them. A time is the median of its turns.
 """
 
 import json

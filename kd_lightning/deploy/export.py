@@ -17,7 +17,7 @@ from kd_lightning.deploy.backends.select import backends
 from kd_lightning.deploy.browser import SUFFIX as BROWSER
 from kd_lightning.deploy.browser import write_browser
 from kd_lightning.deploy.int8 import calibration_tiles
-from kd_lightning.deploy.parity import TOLERANCE, compare
+from kd_lightning.deploy.parity import compare, tolerance_of
 from kd_lightning.errors import UserError
 from kd_lightning.files import unwritable
 from kd_lightning.models.artifact import load_artifact, save_artifact
@@ -84,7 +84,7 @@ def export(
         runner = backend.open_file(part, "fp32")
         if precision == "int8":
             return _compare_int8(network, runner, tiles, target)
-        return compare(network, runner, TOLERANCE[precision], target)
+        return compare(network, runner, tolerance_of(network, precision), target)
 
 
 @torch.inference_mode()

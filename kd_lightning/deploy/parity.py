@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from kd_lightning.deploy.backends.backend import Runner
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import super_resolve, upscale
-from kd_lightning.models.network import Network
+from kd_lightning.models.network import Network, model_info
 
 # Largest difference from the float32 torch network, in units of [0, 1], or of the largest output
-# where that is more, that a backend may show.
-TOLERANCE = {"fp32": 1e-5, "fp16": 4e-3, "bf16": 1.5e-2}
+# where that is more, that a backend may show. In a network that rounds its activations, a last bit
+# may turn a rounding the other way.
+TOLERANCE = {"fp32": 1e-5, "fp16": 4e-3, "bf16": 1.5e-2, "int8": 1.5e-2}
 SIZES = ((64, 64), (96, 160), (61, 43))  # height, width of the check of an export; the last is odd
 TILE = (13, 11)  # height, width of the LR image on which a runner is compared when it is opened
 
@@ -25,6 +26,11 @@ TILE = (13, 11)  # height, width of the LR image on which a runner is compared w
 class WrongBackend(UserError):
     """No image can be trusted to this network in this backend: it does not compute what the network
     computes in torch, or that is no number."""
+
+
+def tolerance_of(network: nn.Module, precision: str) -> float:
+    """What TOLERANCE allows a network in a precision."""
+    return TOLERANCE["int8" if model_info(network).int8 else precision]
 
 
 @torch.inference_mode()
@@ -48,8 +54,8 @@ def compare(
 def checked(runner: Runner, network: Network, precision: str) -> Runner:
     """The same runner, which before its first answer compares itself with `network` on a small
     image, each of `run` and `frame` (`stream` counts as that) once; it raises WrongBackend where
-    they differ by more than TOLERANCE."""
-    tolerance = TOLERANCE[precision]
+    they differ by more than `tolerance_of`."""
+    tolerance = tolerance_of(network, precision)
 
     @cache
     def run_is_right() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from kd_lightning.errors import UserError
+from kd_lightning.models.int8 import Int8Conv
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
@@ -32,6 +33,12 @@ class Network(nn.Module):
             `forward(x)` is `x + shuffle(body(unshuffle(x)))`: F.pixel_unshuffle by r of the image
             with its last row and column repeated up to multiples of r, F.pixel_shuffle by r,
             cropped to the image. Backends then move pixels once, and only in 8 bits. 0: it is not.
+        upscale_skip: states that the network takes the LR image, has a `body`, an nn.Sequential,
+            and that `forward(lr)` is `upscale(lr, scale).clamp(0, 1)` plus F.pixel_shuffle by
+            `scale` of `body(lr)`, see `kd_lightning.models.interpolate`. Backends then make the
+            large image in 8 bits only.
+        int8: the network rounds weights and activations to 8 bits (`kd_lightning.models.int8`), so
+            that engines may differ by such a rounding.
 
     A `body` that is an nn.Sequential and called as a whole may be run by another engine, and its
     last layer's input is what feature distillation reads.
@@ -43,6 +50,8 @@ class Network(nn.Module):
     multiple_of: int
     any_size: bool = True
     unshuffle_factor: int = 0
+    upscale_skip: bool = False
+    int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ class ModelInfo:
     multiple_of: int
     any_size: bool = True
     unshuffle_factor: int = 0
+    upscale_skip: bool = False
+    int8: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -80,7 +91,13 @@ def model_info(network: nn.Module) -> ModelInfo:
     info = ModelInfo(**found)
     if min(info.scale, info.multiple_of) < 1 or min(info.radius, info.unshuffle_factor) < 0:
         raise UserError(f"{type(network).__name__} states impossible numbers: {info}")
-    if info.unshuffle_factor and not isinstance(getattr(network, "body", None), nn.Module):
+    has_body = isinstance(getattr(network, "body", None), nn.Module)
+    if info.upscale_skip and not (info.takes_lr and has_body):
+        raise UserError(
+            f"{type(network).__name__} states upscale_skip, but does not take the LR image or has "
+            "no `body` that works on it; leave it False"
+        )
+    if info.unshuffle_factor and not has_body:
         raise UserError(
             f"{type(network).__name__} states unshuffle_factor={info.unshuffle_factor}, but has no "
             "`body` that works on the unshuffled image; leave it 0"
@@ -100,10 +117,12 @@ def fuse(network: AnyNetwork) -> AnyNetwork:
 @torch.no_grad()
 def fuse_and_round(network: AnyNetwork) -> AnyNetwork:
     """The network to write down: `fuse`, each parameter rounded to a number that bfloat16 holds
-    exactly, so that in bf16 only activations are rounded."""
+    exactly, so that in bf16 only activations are rounded; weights at levels of 8 bits stay."""
     network = fuse(network)
-    for parameter in network.parameters():
-        parameter.copy_(parameter.bfloat16())
+    for layer in network.modules():
+        if not isinstance(layer, Int8Conv):
+            for parameter in layer.parameters(recurse=False):
+                parameter.copy_(parameter.bfloat16())
     return network
 
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kd_lightning.models.int8 import Int8Conv, rounded, rounded_zero_sum
+
 
 class RepConv(nn.Conv2d):
     """A 3x3 convolution (zero padding 1) that trains as a sum of linear branches.
@@ -18,13 +20,17 @@ class RepConv(nn.Conv2d):
     Args:
         zero_sum_groups: number of groups of input channels over each of which the kernel sums to
             zero; 0: it sums to anything.
+        int8: round the kernel as an `Int8Conv` does; `fuse` gives that one.
     """
 
     masks: Tensor
     blind: Tensor  # 1, or 0 since a kernel was taken over that sums to something; in checkpoints
 
-    def __init__(self, fan_in: int, fan_out: int, zero_sum_groups: int = 0) -> None:
+    def __init__(
+        self, fan_in: int, fan_out: int, zero_sum_groups: int = 0, int8: bool = False
+    ) -> None:
         super().__init__(fan_in, fan_out, 3, padding=1)
+        self.int8 = int8
         self.zero_sum_groups = zero_sum_groups
         if zero_sum_groups:
             self.register_buffer("blind", torch.ones(()))
@@ -49,14 +55,24 @@ class RepConv(nn.Conv2d):
             weight = (taps - self.blind * taps.mean(dim=2, keepdim=True)).view_as(weight)
         return weight
 
+    def rounded_kernel(self) -> Tensor:
+        """`kernel`, rounded where the layer is `int8`."""
+        kernel = self.kernel()
+        if not self.int8:
+            return kernel
+        if self.zero_sum_groups and self.blind:
+            return rounded_zero_sum(kernel, self.zero_sum_groups)
+        return rounded(kernel)
+
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.kernel(), self.bias)
+        return self._conv_forward(x, self.rounded_kernel(), self.bias)
 
     @torch.no_grad()
     def fuse(self) -> nn.Conv2d:
         """The plain convolution of the same output."""
-        plain = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1)
-        plain.load_state_dict({"weight": self.kernel(), "bias": self.bias})
+        layer = Int8Conv if self.int8 else nn.Conv2d
+        plain = layer(self.in_channels, self.out_channels, 3, padding=1)
+        plain.load_state_dict({"weight": self.rounded_kernel(), "bias": self.bias})
         return plain
 
     @torch.no_grad()

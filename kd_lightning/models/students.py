@@ -1,7 +1,7 @@
 """Student networks: small CNNs that restore an interpolated image.
 
-A student maps (B,3,H,W) in [0, 1] to the same shape, unclamped, for any H and W; the exception is
-`StudentCNN(process="half")`, which takes the LR image.
+A student maps (B,3,H,W) in [0, 1] to the same shape, unclamped, for any H and W; the exceptions are
+`StudentDirect` and `StudentCNN(process="half")`, which take the LR image.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kd_lightning.models.int8 import Int8Conv, Uint8ReLU
 from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
 from kd_lightning.models.network import Network
 from kd_lightning.models.rep import RepConv
@@ -20,7 +21,11 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "prelu": nn.PR
 
 
 def convolution_stack(
-    channels: list[int], activation: Callable[[], nn.Module], rep: bool, zero_sum: bool
+    channels: list[int],
+    activation: Callable[[], nn.Module],
+    rep: bool,
+    zero_sum: bool,
+    int8: bool = False,
 ) -> nn.Sequential:
     """3x3 convolutions from each number of channels to the next, an activation between each two.
 
@@ -28,15 +33,15 @@ def convolution_stack(
         rep: make them RepConv.
         zero_sum: with `rep`, the first one does not see flat areas: what a network with a skip adds
             there is then the same at any brightness.
+        int8: round their weights to 8 bits.
     """
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(channels):
         if rep:
-            layers.append(
-                RepConv(fan_in, fan_out, zero_sum_groups=3 if zero_sum and not layers else 0)
-            )
+            layers.append(RepConv(fan_in, fan_out, 3 if zero_sum and not layers else 0, int8))
         else:
-            layers.append(nn.Conv2d(fan_in, fan_out, 3, padding=1))
+            layer = Int8Conv if int8 else nn.Conv2d
+            layers.append(layer(fan_in, fan_out, 3, padding=1))
         layers.append(activation())
     return nn.Sequential(*layers[:-1])
 
@@ -122,6 +127,46 @@ class StudentFast(Network):
         height, width = x.shape[-2:]
         detail = self.shuffle(self.body(self.unshuffle(x)))
         return x + detail[..., :height, :width]
+
+
+class StudentDirect(Network):
+    """Convolutions on the LR image itself, pixel-shuffle, and the interpolated image as a skip.
+
+    What the convolutions read has 3 channels and, in a file or video, 8 bits: nothing of the large
+    image is made before its 8-bit levels are (Shi et al. 2016, see `StudentFast`).
+
+    Args:
+        scale: HR pixels per LR pixel, 1 to 4.
+        width: channels of the hidden layers; multiples of 16 waste nothing on a CPU.
+        depth: number of 3x3 convolutions, at least 2.
+        rep: train the convolutions as RepConv; `fuse` is the student without it.
+        int8: weights and activations are rounded to 8 bits, in training and ever after, and
+            engines multiply integers.
+    """
+
+    takes_lr = True
+    multiple_of = 1
+    upscale_skip = True
+
+    def __init__(
+        self,
+        scale: int = 2,
+        width: int = 16,
+        depth: int = 9,
+        rep: bool = False,
+        int8: bool = False,
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.int8 = int8
+        self.radius = max(depth, KERNEL_RADIUS)
+        channels = [3] + [width] * (depth - 1) + [3 * scale**2]
+        activation = Uint8ReLU if int8 else nn.ReLU
+        self.body = convolution_stack(channels, activation, rep, zero_sum=True, int8=int8)
+        self.shuffle = nn.PixelShuffle(scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return upscale(x, self.scale).clamp(0, 1) + self.shuffle(self.body(x))
 
 
 class Unshuffle(nn.PixelUnshuffle):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kd_lightning.models.interpolate import upscale
-from kd_lightning.models.students import StudentCNN, StudentFast
+from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
 
 STUDENTS = {
     "cnn_full": lambda: StudentCNN(),
@@ -18,6 +18,8 @@ STUDENTS = {
     "fast": lambda: StudentFast(),
     "cnn_rep": lambda: StudentCNN(residual=True, rep=True),
     "fast_rep": lambda: StudentFast(width=8, depth=4, rep=True),
+    "direct": lambda: StudentDirect(width=8, depth=3),
+    "direct_rep_int8": lambda: StudentDirect(width=8, depth=3, rep=True, int8=True),
     "fast_stride_4": lambda: StudentFast(width=8, depth=3, stride=4),
 }
 

@@ -1,0 +1,59 @@
+"""Layers that train with the rounding of 8-bit engines, so that these lose nothing afterwards.
+
+Weights are rounded to 255 levels for each output channel, activations to 256 levels of one range,
+forwards; backwards the rounding is left out (Jacob et al. 2018, "Quantization and Training of
+Neural Networks for Efficient Integer-Arithmetic-Only Inference"). In an exported graph they are
+QuantizeLinear and DequantizeLinear, which engines turn into integer convolutions.
+"""
+
+import torch
+from torch import Tensor, nn
+
+LEVELS = 127  # of a weight, to each side of zero
+FADE = 0.999  # what a step leaves of a range that no activation fills
+
+
+class Uint8ReLU(nn.Module):
+    """ReLU rounded to 256 levels from 0 to the largest activation that training has seen lately."""
+
+    top: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("top", torch.zeros(()))  # 0: nothing seen yet, nothing is rounded
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float().relu()
+        if self.training:
+            self.top.copy_(torch.maximum(self.top * FADE, x.detach().amax()))
+        if not self.top:
+            return x
+        zero = torch.zeros((), dtype=torch.int32, device=x.device)
+        return torch.fake_quantize_per_tensor_affine(x, self.top / 255, zero, 0, 255)
+
+
+class Int8Conv(nn.Conv2d):
+    """A convolution whose weights are rounded, see `rounded`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, rounded(self.weight), self.bias)
+
+
+def rounded(weight: Tensor) -> Tensor:
+    """(out,in,k,k) weights at levels of their own for each output channel, the largest of which is
+    its largest weight. Rounding again changes nothing."""
+    step = weight.detach().abs().amax(dim=(1, 2, 3)).clamp(min=1e-12) / LEVELS
+    zeros = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
+    return torch.fake_quantize_per_channel_affine(weight.float(), step, zeros, 0, -128, 127)
+
+
+def rounded_zero_sum(weight: Tensor, groups: int) -> Tensor:
+    """As `rounded`, for a kernel that sums to zero over each of `groups` groups of input channels
+    and must do so afterwards: those are rounded the other way that come nearest to it."""
+    step = weight.detach().abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12) / LEVELS
+    exact = (weight.detach() / step).reshape(len(weight), groups, -1)
+    levels = exact.round()
+    excess = levels.sum(dim=2, keepdim=True)
+    rank = (exact - levels).argsort(dim=2).argsort(dim=2)  # those first that were rounded up most
+    levels -= (rank < excess).float() - (rank >= exact.shape[2] + excess).float()
+    return weight + (levels.view_as(weight) * step - weight).detach()
