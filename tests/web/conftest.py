@@ -47,12 +47,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="package")
-def site(exported: dict[str, Path]) -> Iterator[str]:
-    """Address of a server of `web/`, with blank.html and models/NAME.kdw beside it."""
+def served(exported: dict[str, Path]) -> dict[str, bytes]:
+    """Path -> content of what `site` serves beside `web/`: blank.html, frames.js, models/NAME.kdw.
+    A test may add to it."""
     frames = Path(__file__).with_name("frames.js")
-    extra = {"/blank.html": BLANK, "/frames.js": frames.read_bytes()}
-    extra |= {f"/models/{file.name}": file.read_bytes() for file in exported.values()}
-    with serving(WEB, extra) as address:
+    models = {f"/models/{file.name}": file.read_bytes() for file in exported.values()}
+    return {"/blank.html": BLANK, "/frames.js": frames.read_bytes(), **models}
+
+
+@pytest.fixture(scope="package")
+def site(served: dict[str, bytes]) -> Iterator[str]:
+    """Address of a server of `web/` and of what `served` has."""
+    with serving(WEB, served) as address:
         yield address
 
 

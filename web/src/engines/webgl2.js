@@ -11,6 +11,7 @@ export async function create(model, { width, height, canvas }) {
 class WebGl2Engine {
   name = "webgl2";
   timings = { import: 0, run: 0, total: 0 };
+  #disposed = false;
   #passes = [];
   #programs = new Map();
 
@@ -31,7 +32,9 @@ class WebGl2Engine {
     this.description = String(gl.getParameter(known ? known.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
     this.#requireRoom();
     this.lost = new Promise((resolve) => {
-      this.canvas.addEventListener("webglcontextlost", () => resolve("the WebGL context was lost"));
+      this.canvas.addEventListener("webglcontextlost", () => {
+        if (!this.#disposed) resolve("the WebGL context was lost");
+      });
     });
     gl.disable(gl.DITHER);
     try {
@@ -69,7 +72,7 @@ class WebGl2Engine {
 
   dispose() {
     this.#passes = [];
-    this.lost = new Promise(() => {});
+    this.#disposed = true;
     this.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 

@@ -1,0 +1,161 @@
+/**
+ * The shaders of the WebGPU engine. Maps are storage buffers of vec2u, four channels in half
+ * precision (pack2x16float: every WebGPU has it, `shader-f16` or not; sums are float32). One plane per
+ * group of channels, one element per block, with a border that stays zero: it is the padding of the
+ * convolutions. Parameters are read from buffers, so that layers of one shape share a shader, and
+ * compiling takes as long for a large network as for a small one.
+ */
+
+import { phases } from "../interpolation.js";
+import { each, groupsOf } from "./groups.js";
+
+/** Blocks, columns by rows, that one workgroup of every compute shader has. */
+export const WORKGROUP = [16, 4];
+
+const SIZE = `
+struct Size { blocks: vec2u, frame: vec2u, stride: u32, plane: u32 }
+@group(0) @binding(0) var<uniform> size: Size;`;
+
+const pack = (value) => `vec2u(pack2x16float(${value}.xy), pack2x16float(${value}.zw))`;
+
+const UNPACKED = `
+fn unpacked(pair: vec2u) -> vec4f {
+  return vec4f(unpack2x16float(pair.x), unpack2x16float(pair.y));
+}`;
+
+/** Rows of blocks that one invocation of a layer computes: what it reads serves several of them, as
+ * long as their sums fit into registers. */
+export const rowsOf = (layer) => Math.max(1, Math.min(4, Math.floor(8 / groupsOf(layer.out))));
+
+/** The frame, interpolated and unshuffled. */
+export function interpolationShader(model) {
+  const { scale, unshuffleFactor: r } = model;
+  const table = phases(scale);
+  const channel = (c) =>
+    c < 3 * r * r ? `pixels[${c % (r * r)}].${"rgb"[Math.floor(c / (r * r))]}` : "0.0";
+  return `${SIZE}
+@group(0) @binding(1) var frame: texture_2d<f32>;
+@group(0) @binding(2) var<storage, read_write> image: array<vec2u>;
+const FIRST = array<i32, ${scale}>(${table.map((phase) => phase.first)});
+const TAPS = array<vec4f, ${scale}>(${table.map((phase) => `vec4f(${phase.taps})`)});
+
+fn inside(taps: vec4f, first: i32, pixels: i32) -> vec4f {
+  let at = first + vec4i(0, 1, 2, 3);
+  let kept = select(vec4f(0), taps, (at >= vec4i(0)) & (at < vec4i(pixels)));
+  return kept / dot(kept, vec4f(1));
+}
+
+fn pixel(place: vec2i) -> vec3f {
+  let limit = vec2i(size.frame);
+  let at = min(place, limit * ${scale} - 1);
+  let base = at / ${scale};
+  let phase = at - base * ${scale};
+  var first = FIRST;
+  var taps = TAPS;
+  let corner = base + vec2i(first[phase.x], first[phase.y]);
+  let across = inside(taps[phase.x], corner.x, limit.x);
+  let down = inside(taps[phase.y], corner.y, limit.y);
+  var sum = vec3f(0);
+  for (var j = 0; j < 4; j++) {
+    var row = vec3f(0);
+    for (var i = 0; i < 4; i++) {
+      row += across[i] * textureLoad(frame, clamp(corner + vec2i(i, j), vec2i(0), limit - 1), 0).rgb;
+    }
+    sum += down[j] * row;
+  }
+  return clamp(sum, vec3f(0), vec3f(1));
+}
+
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (any(id.xy >= size.blocks)) { return; }
+  let at = vec2i(id.xy) * ${r};
+  var pixels: array<vec3f, ${r * r}>;
+${each(r * r, (n) => `  pixels[${n}] = pixel(at + vec2i(${n % r}, ${Math.floor(n / r)}));`)}
+  let place = (id.y + 1) * size.stride + id.x + 1;
+  var group: vec4f;
+${each(groupsOf(3 * r * r), (n) => `
+  group = vec4f(${[0, 1, 2, 3].map((c) => channel(4 * n + c))});
+  image[${n} * size.plane + place] = ${pack("group")};`)}
+}`;
+}
+
+/** A convolution and its activation. `uniform`: whether its parameters fit into a uniform buffer. */
+export function layerShader(layer, uniform) {
+  const inputs = groupsOf(layer.in);
+  const outputs = groupsOf(layer.out);
+  const rows = rowsOf(layer);
+  const sums = (text, between) => each(rows, (p) => each(outputs, (n) => text(p, n), between), between);
+  const after = {
+    none: (sum) => sum,
+    relu: (sum) => `max(${sum}, vec4f(0))`,
+    prelu: (sum, n) => `(max(${sum}, vec4f(0)) + parameters.slope[${n}] * min(${sum}, vec4f(0)))`,
+  }[layer.activation];
+  const product = (y, n) => `
+      taps = parameters.taps[matrix + ${y * outputs + n}];
+${each(rows, (p) => `      sum${p}_${n} += taps * value${p + y};`)}`;
+  const write = (p) => `
+  if (y + ${p} < size.blocks.y) {
+    let place = (y + ${p + 1}) * size.stride + id.x + 1;
+${each(outputs, (n) => `
+    let out${n} = ${after(`sum${p}_${n}`, n)};
+    target_[${n} * size.plane + place] = ${pack(`out${n}`)};`)}
+  }`;
+  return `${SIZE}
+struct Parameters {
+  taps: array<mat4x4f, ${9 * inputs * outputs}>,
+  bias: array<vec4f, ${outputs}>,
+  ${layer.slope ? `slope: array<vec4f, ${outputs}>,` : ""}
+}
+@group(0) @binding(1) var<${uniform ? "uniform" : "storage, read"}> parameters: Parameters;
+@group(0) @binding(2) var<storage, read> source: array<vec2u>;
+@group(0) @binding(3) var<storage, read_write> target_: array<vec2u>;
+${UNPACKED}
+
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let y = id.y * ${rows};
+  if (id.x >= size.blocks.x || y >= size.blocks.y) { return; }
+${sums((p, n) => `  var sum${p}_${n} = parameters.bias[${n}];`)}
+  var taps: mat4x4f;
+  for (var x = 0u; x < 3; x++) {
+    for (var group = 0u; group < ${inputs}; group++) {
+      let place = group * size.plane + y * size.stride + id.x + x;
+      let matrix = (x * ${inputs} + group) * ${3 * outputs};
+${each(rows + 2, (row) => `      let value${row} = unpacked(source[place + ${row} * size.stride]);`)}
+${each(3, (row) => each(outputs, (n) => product(row, n)))}
+    }
+  }
+${each(rows, write)}
+}`;
+}
+
+/** The image plus the shuffled detail, rounded to 8 bits; drawn. */
+export function outputShader(model) {
+  const r = model.unshuffleFactor;
+  const some = model.layers.length > 0;
+  const group = (maps) => `unpacked(${maps}[(channel / 4) * size.plane + place])[channel % 4]`;
+  return `${SIZE}
+@group(0) @binding(1) var<storage, read> image: array<vec2u>;
+${some ? "@group(0) @binding(2) var<storage, read> detail: array<vec2u>;" : ""}
+${UNPACKED}
+
+@vertex
+fn corner(@builtin(vertex_index) index: u32) -> @builtin(position) vec4f {
+  return vec4f(select(-1.0, 3.0, index == 1), select(-1.0, 3.0, index == 2), 0, 1);
+}
+
+@fragment
+fn color(@builtin(position) position: vec4f) -> @location(0) vec4f {
+  let at = vec2u(position.xy);
+  let block = at / ${r};
+  let within = at - block * ${r};
+  let place = (block.y + 1) * size.stride + block.x + 1;
+  var value: vec3f;
+  for (var c = 0u; c < 3; c++) {
+    let channel = c * ${r * r} + within.y * ${r} + within.x;
+    value[c] = ${group("image")}${some ? ` + ${group("detail")}` : ""};
+  }
+  return vec4f(floor(clamp(value, vec3f(0), vec3f(1)) * 255 + 0.5) / 255, 1);
+}`;
+}
