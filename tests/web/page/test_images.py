@@ -1,0 +1,206 @@
+"""An image goes in, is compared by the slider, and comes out as a file."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.web.page.conftest import canvas, difference, pixels, restored
+
+Visit = Callable[..., Any]
+SIZE = "47 × 33 to 94 × 66"
+
+
+@pytest.fixture
+def face(photo: np.ndarray, tmp_path: Path) -> Path:
+    """An image file of odd height and width."""
+    path = tmp_path / "face.png"
+    Image.fromarray(photo[100:133, 200:247]).save(path)
+    return path
+
+
+def test_downloaded_image_is_what_torch_makes_of_it(
+    visit: Visit, plain_site: str, weights: Path, face: Path
+) -> None:
+    page = visit(plain_site)
+    page.set_input_files("#file", face)
+    page.wait_for_selector(f"#status:has-text('{SIZE}')")
+    with page.expect_download() as download:
+        page.click("#download")
+    assert download.value.suggested_filename == "face_x2.png"
+    found = pixels(Path(download.value.path()))
+    assert difference(found, restored(weights, pixels(face))) <= 2
+
+
+def test_shipped_student_in_the_fastest_engine_equals_torch(
+    visit: Visit, site: str, photo: np.ndarray, tmp_path: Path
+) -> None:
+    lr = photo[60:161, 140:287]
+    Image.fromarray(lr).save(tmp_path / "face.png")
+    page = visit(site)
+    page.set_input_files("#file", tmp_path / "face.png")
+    page.wait_for_selector("#status:has-text('147 × 101 to 294 × 202')")
+    with page.expect_download() as download:
+        page.click("#download")
+    found = pixels(Path(download.value.path()))
+    assert difference(found, restored("student_tiny", lr)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("event", "transfer"), [("drop", "dataTransfer"), ("paste", "clipboardData")]
+)
+def test_image_is_dropped_or_pasted(
+    visit: Visit, plain_site: str, face: Path, event: str, transfer: str
+) -> None:
+    page = visit(plain_site)
+    kind = {"drop": "DragEvent", "paste": "ClipboardEvent"}[event]
+    page.evaluate(
+        f"""code => {{
+            const bytes = Uint8Array.from(atob(code), (letter) => letter.charCodeAt(0));
+            const held = new DataTransfer();
+            held.items.add(new File([bytes], "face.png", {{ type: "image/png" }}));
+            const options = {{ {transfer}: held, bubbles: true, cancelable: true }};
+            document.body.dispatchEvent(new {kind}("{event}", options));
+        }}""",
+        base64.b64encode(face.read_bytes()).decode(),
+    )
+    page.wait_for_selector(f"#status:has-text('{SIZE}')")
+
+
+def test_transparent_parts_lie_on_white(visit: Visit, plain_site: str, tmp_path: Path) -> None:
+    image = np.full((24, 20, 4), (200, 30, 30, 255), np.uint8)
+    image[:12, :, 3] = 0
+    Image.fromarray(image).save(tmp_path / "half.png")
+    page = visit(plain_site)
+    page.set_input_files("#file", tmp_path / "half.png")
+    page.wait_for_selector("#status:has-text('20 × 24')")
+    shown = canvas(page, "#before")
+    assert (shown[:12] == 255).all()
+    assert (shown[12:] == (200, 30, 30)).all()
+
+
+def test_slider_moves_by_mouse_keyboard_and_touch(visit: Visit, plain_site: str) -> None:
+    page = visit(plain_site, has_touch=True)
+    split = (
+        "parseFloat(getComputedStyle(document.querySelector('#stage')).getPropertyValue('--split'))"
+    )
+    cut = "getComputedStyle(document.querySelector('#after')).clipPath"
+    assert page.evaluate(split) == 50
+    box = page.locator("#stage").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.5, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.25, middle, steps=3)
+    page.mouse.up()
+    assert page.evaluate(split) == pytest.approx(25, abs=1)
+    page.mouse.move(box["x"] + box["width"] * 0.9, middle)
+    assert page.evaluate(split) == pytest.approx(25, abs=1), "it follows a pressed button only"
+    page.focus("#split")
+    page.keyboard.press("End")
+    assert page.evaluate(split) == 100
+    assert "100%" in page.evaluate(cut)
+    page.touchscreen.tap(box["x"] + box["width"] * 0.75, middle)
+    assert page.evaluate(split) == pytest.approx(75, abs=1)
+    assert page.get_attribute("#split", "aria-valuetext").startswith("75%")
+
+
+def test_what_is_no_image_is_said_and_the_page_goes_on(
+    visit: Visit, plain_site: str, face: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    page = visit(plain_site)
+    page.set_input_files("#file", tmp_path / "notes.txt")
+    page.wait_for_selector("#trouble:has-text('notes.txt: this browser cannot read it')")
+    page.set_input_files("#file", face)
+    page.wait_for_selector(f"#status:has-text('{SIZE}')")
+    assert page.text_content("#trouble") == ""
+
+
+def test_another_student_restores_what_is_open(visit: Visit, plain_site: str, face: Path) -> None:
+    page = visit(plain_site)
+    page.set_input_files("#file", face)
+    page.wait_for_selector(f"#status:has-text('{SIZE}')")
+    current = page.input_value("#student")
+    other = {"random.kdw": "other.kdw", "other.kdw": "random.kdw"}[current]
+    page.select_option("#student", other)
+    page.wait_for_selector(
+        f"#status:has-text('{SIZE}'):has-text('{other.removesuffix('.kdw')} on')"
+    )
+
+
+def test_tiles_of_a_large_image_change_nothing(
+    visit: Visit, plain_site: str, weights: Path, photo: np.ndarray
+) -> None:
+    """Stitched by the page's own plan from tiles of 29 pixels."""
+    page = visit(plain_site)
+    worst = page.evaluate(
+        """async () => {
+            const { loadModel } = await import("/model.js");
+            const { planTiles } = await import("/tiles.js");
+            const { create } = await import("/engines/wasm.js");
+            const model = await loadModel("/models/random.kdw");
+            const image = await createImageBitmap(document.querySelector("#before"), 0, 0, 71, 50);
+            const run = async (source, size) => {
+                const engine = await create(model, size);
+                await engine.process(source);
+                return engine.read();
+            };
+            const whole = await run(image, image);
+            const plan = planTiles(model, image, 29);
+            let [worst, covered] = [0, 0];
+            for (const { x, y, left, top, right, bottom } of plan.tiles) {
+                const piece = await createImageBitmap(image, x, y, plan.width, plan.height);
+                const part = await run(piece, plan);
+                covered += (right - left) * (bottom - top);
+                for (let row = 2 * top; row < 2 * bottom; row++) {
+                    for (let column = 2 * left; column < 2 * right; column++) {
+                        for (let c = 0; c < 3; c++) {
+                            const a = whole.data[4 * (row * whole.width + column) + c];
+                            const at = (row - 2 * y) * part.width + column - 2 * x;
+                            worst = Math.max(worst, Math.abs(a - part.data[4 * at + c]));
+                        }
+                    }
+                }
+            }
+            return { worst, covered, tiles: plan.tiles.length };
+        }"""
+    )
+    assert worst["covered"] == 71 * 50
+    assert worst["tiles"] > 4
+    assert worst["worst"] == 0
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_tiles_cover_each_pixel_once_on_the_grid_with_their_halo(
+    visit: Visit, plain_site: str, scale: int
+) -> None:
+    page = visit(plain_site, ready="")
+    cases = [(w, h, side) for w in (1, 40, 64, 65, 127, 200) for h in (3, 66) for side in (64, 65)]
+    plans = page.evaluate(
+        """async ([scale, cases]) => {
+            const { planTiles } = await import("/tiles.js");
+            const model = { scale, radius: 19, unshuffleFactor: 2 };
+            return cases.map(([width, height, side]) => planTiles(model, { width, height }, side));
+        }""",
+        [scale, cases],
+    )
+    halo = -(-19 // scale) + 2
+    step = 2 if scale % 2 else 1
+    for (width, height, side), plan in zip(cases, plans, strict=True):
+        assert plan["width"] <= side and plan["height"] <= side, json.dumps(plan)
+        seen = np.zeros((height, width), int)
+        for tile in plan["tiles"]:
+            seen[tile["top"] : tile["bottom"], tile["left"] : tile["right"]] += 1
+            for at, low, high, extent, total in (
+                (tile["x"], tile["left"], tile["right"], plan["width"], width),
+                (tile["y"], tile["top"], tile["bottom"], plan["height"], height),
+            ):
+                assert at % step == 0
+                assert at == 0 or low - at >= halo
+                assert at + extent == total or at + extent - high >= halo
+        assert (seen == 1).all()
