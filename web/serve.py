@@ -26,7 +26,7 @@ class Handler(SimpleHTTPRequestHandler):
     """Files of a folder with the types that modules and WebAssembly need, and the policy."""
 
     extensions_map = TYPES
-    headers_sent: dict[str, str] = HEADERS  # noqa: RUF012
+    headers_sent: dict[str, str] = HEADERS
 
     def end_headers(self) -> None:
         for name, value in self.headers_sent.items():

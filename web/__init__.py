@@ -1,0 +1,1 @@
+"""The browser page: its build and its server. web/README.md."""
