@@ -18,6 +18,7 @@ Plane = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 KR_KB: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
+STRIP = 64  # rows at a time, even: what is computed of them stays in the cache
 SD_LINES = 576  # streams of more lines are BT.709 by convention, where nothing in them says which
 
 
@@ -35,31 +36,47 @@ def matrix_of_size(height: int) -> Matrix:
     return "bt601" if height <= SD_LINES else "bt709"
 
 
-def rgb_to_yuv(rgb: Plane, matrix: Matrix, full_range: bool = False) -> Yuv:
-    """The 4:2:0 planes of `rgb`, uint8 (H, W, 3)."""
-    weights, offset = _from_rgb(matrix, full_range)
-    red, green, blue = (rgb[:, :, channel].astype(np.float32) for channel in range(3))
-    y, u, v = (red * w[0] + green * w[1] + blue * w[2] for w in weights.T)
-    chroma = (_rounded(_subsampled(plane) + np.float32(128)) for plane in (u, v))
-    return Yuv(_rounded(y + np.float32(offset)), *chroma)
+def rgb_to_yuv(rgb: Plane, matrix: Matrix, full_range: bool = False, out: Yuv | None = None) -> Yuv:
+    """The planes of `rgb`, uint8 (H, W, 3).
+
+    Args:
+        out: where to write them, of 4:2:0 or 4:4:4; None for new ones of 4:2:0.
+    """
+    height, width = rgb.shape[:2]
+    weights, offset = from_rgb(matrix, full_range)
+    half = (height + 1) // 2, (width + 1) // 2
+    planes = out or Yuv(*(np.empty(shape, np.uint8) for shape in ((height, width), half, half)))
+    subsampled = planes.u.shape != (height, width) or half == (height, width)
+    step = 2 if subsampled else 1
+    for top in range(0, height, STRIP):
+        strip = rgb[top : top + STRIP]
+        red, green, blue = (strip[:, :, channel].astype(np.float32) for channel in range(3))
+        y, u, v = (red * w[0] + green * w[1] + blue * w[2] for w in weights.T)
+        _round(y, offset, planes.y[top : top + STRIP])
+        for chroma, plane in ((u, planes.u), (v, planes.v)):
+            chroma = _subsampled(chroma) if subsampled else chroma
+            _round(chroma, 128, plane[top // step : (top + STRIP) // step])
+    return planes
 
 
 def yuv_to_rgb(planes: Yuv, matrix: Matrix, full_range: bool = False) -> Plane:
     """The image, uint8 (H, W, 3), of `planes`; chroma of any of their sizes."""
     height, width = planes.y.shape
-    weights, offset = _from_rgb(matrix, full_range)
+    weights, offset = from_rgb(matrix, full_range)
     inverse = np.linalg.inv(weights.astype(np.float64)).astype(np.float32)
-    y = planes.y.astype(np.float32) - np.float32(offset)
-    u, v = (
-        _interpolated(p.astype(np.float32) - np.float32(128), height, width) for p in planes[1:]
-    )
+    around = [np.pad(plane, ((1, 1), (0, 1)), mode="edge") for plane in planes[1:]]
+    smaller = planes.u.shape[0] < height, planes.u.shape[1] < width
     rgb = np.empty((height, width, 3), np.uint8)
-    for channel in range(3):
-        value = y * inverse[0, channel]
-        for chroma, row in ((u, 1), (v, 2)):
-            if abs(weight := inverse[row, channel]) > 1e-6:
-                value += chroma * weight
-        rgb[:, :, channel] = _rounded(value)
+    for top in range(0, height, STRIP):
+        rows = range(top, min(top + STRIP, height))
+        y = planes.y[top : rows.stop].astype(np.float32) - np.float32(offset)
+        u, v = (_interpolated(plane, rows, width, smaller) for plane in around)
+        for channel in range(3):
+            value = y * inverse[0, channel]
+            for chroma, row in ((u, 1), (v, 2)):
+                if abs(weight := inverse[row, channel]) > 1e-6:
+                    value += chroma * weight
+            _round(value, 0, rgb[top : rows.stop, :, channel])
     return rgb
 
 
@@ -70,8 +87,13 @@ def read_planes(frame: Any) -> Yuv:
 
 def write_planes(planes: Yuv, frame: Any) -> None:
     """Write `planes` into an `av.VideoFrame` of their size and kind."""
-    for source, plane in zip(planes, frame.planes, strict=True):
-        _lines(plane)[:] = source
+    for source, place in zip(planes, views(frame), strict=True):
+        place[:] = source
+
+
+def views(frame: Any) -> Yuv:
+    """The planes of an `av.VideoFrame` as arrays that write to it."""
+    return Yuv(*map(_lines, frame.planes))
 
 
 def _lines(plane: Any) -> Plane:
@@ -80,7 +102,7 @@ def _lines(plane: Any) -> Plane:
     return lines.reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
-def _from_rgb(matrix: Matrix, full_range: bool) -> tuple[Floats, float]:
+def from_rgb(matrix: Matrix, full_range: bool) -> tuple[Floats, float]:
     """(weights, offset): of a row of RGB in [0, 255], `rgb @ weights` is Y - offset, Cb - 128,
     Cr - 128."""
     kr, kb = KR_KB[matrix]
@@ -102,24 +124,34 @@ def _subsampled(plane: Floats) -> Floats:
     return result
 
 
-def _interpolated(plane: Floats, height: int, width: int) -> Floats:
-    """A plane of chroma to (height, width), linearly along the axes on which it is smaller."""
-    if plane.shape[0] < height:
-        padded = np.pad(plane, ((1, 1), (0, 0)), mode="edge")
-        rows = np.empty((2 * plane.shape[0], plane.shape[1]), np.float32)
-        centre = np.float32(0.75) * plane
-        np.add(centre, np.float32(0.25) * padded[:-2], out=rows[0::2])
-        np.add(centre, np.float32(0.25) * padded[2:], out=rows[1::2])
-        plane = rows[:height]
-    if plane.shape[1] < width:
-        padded = np.pad(plane, ((0, 0), (0, 1)), mode="edge")
-        result = np.empty((height, 2 * plane.shape[1]), np.float32)
-        result[:, 0::2] = plane
-        np.add(plane, padded[:, 1:], out=result[:, 1::2])
-        result[:, 1::2] *= np.float32(0.5)
-        plane = result[:, :width]
-    return plane
+def _interpolated(around: Plane, rows: range, width: int, smaller: tuple[bool, bool]) -> Floats:
+    """Chroma - 128 of some rows of the image, linearly, along the axes on which it is smaller.
+
+    Args:
+        around: the plane with one more row above and below, and one more column to the right.
+        rows: of the image, from an even one on.
+    """
+    if smaller[0]:
+        part = around[rows.start // 2 : (rows.stop + 1) // 2 + 2].astype(np.float32)
+        part -= np.float32(128)
+        lines = np.empty((2 * len(part) - 4, part.shape[1]), np.float32)
+        centre, quarters = np.float32(0.75) * part[1:-1], np.float32(0.25) * part
+        np.add(centre, quarters[:-2], out=lines[0::2])
+        np.add(centre, quarters[2:], out=lines[1::2])
+        lines = lines[: len(rows)]
+    else:
+        lines = around[rows.start + 1 : rows.stop + 1].astype(np.float32) - np.float32(128)
+    if not smaller[1]:
+        return lines[:, :width]
+    result = np.empty((len(rows), 2 * lines.shape[1] - 2), np.float32)
+    result[:, 0::2] = lines[:, :-1]
+    np.add(lines[:, :-1], lines[:, 1:], out=result[:, 1::2])
+    result[:, 1::2] *= np.float32(0.5)
+    return result[:, :width]
 
 
-def _rounded(plane: Floats) -> Plane:
-    return np.clip(plane + np.float32(0.5), 0, 255).astype(np.uint8)
+def _round(values: Floats, offset: float, out: Plane) -> None:
+    """Write `values + offset`, which may be overwritten, to `out` in 8 bits."""
+    values += np.float32(offset + 0.5)
+    np.clip(values, 0, 255, out=values)
+    out[...] = values

@@ -42,7 +42,7 @@ def frame_runner(
     of a second to compile, and a fifth less for the frames of a small student.
     """
     network = read_graph(model)
-    blocks = _works_on_blocks(network, scale)
+    blocks = works_on_blocks(network, scale)
     if takes_lr:
         graphs = [(_between_frames(network.clone()), precision)]
     else:
@@ -53,7 +53,7 @@ def frame_runner(
         ]
 
     @functools.lru_cache(1)  # a second one would double the memory for feature maps
-    def compiled(size: torch.Size | None) -> list[Callable[[Any], Any]]:
+    def compiled_for(size: torch.Size | None) -> list[Callable[[Any], Any]]:
         stages = []
         shape: Any = size
         for graph, number_format in graphs:
@@ -68,7 +68,7 @@ def frame_runner(
 
     def run(frame: Tensor) -> Tensor:
         nonlocal last
-        stages = compiled(frame.shape if frame.shape == last else None)
+        stages = compiled_for(frame.shape if frame.shape == last else None)
         last = frame.shape
         image = frame.contiguous().numpy()
         for infer in stages:
@@ -79,7 +79,13 @@ def frame_runner(
 
 
 def inference(graph: Any, precision: str) -> Callable[[Any], Any]:
-    """numpy to numpy; the output is overwritten by the next call.
+    """numpy to the graph's one output, numpy; see `inference_of_all`."""
+    infer = inference_of_all(graph, precision)
+    return lambda x: infer(x)[0]
+
+
+def inference_of_all(graph: Any, precision: str) -> Callable[[Any], list[Any]]:
+    """numpy to the outputs, numpy; these are overwritten by the next call.
 
     The precision is a hint that must be given: without it OpenVINO silently computes in bf16
     where the CPU can.
@@ -92,10 +98,10 @@ def inference(graph: Any, precision: str) -> Callable[[Any], Any]:
         "PERFORMANCE_HINT": "LATENCY",
     }
     request = openvino.Core().compile_model(graph, "CPU", hints).create_infer_request()
-    return lambda x: request.infer([x], share_inputs=True, share_outputs=True)[0]
+    return lambda x: list(request.infer([x], share_inputs=True, share_outputs=True).values())
 
 
-def _works_on_blocks(graph: Any, scale: int) -> bool:
+def works_on_blocks(graph: Any, scale: int) -> bool:
     """Whether the graph moves pixels into blocks, as `optimize_for_cpu` writes it (nothing else
     makes a SpaceToDepth), and its blocks are as large as the interpolation's."""
     sides = [
@@ -111,14 +117,31 @@ def _to_frame(graph: Any, side: int) -> Any:
     SpaceToDepth of the image, and the large image is put together from blocks in 8 bits only."""
     import openvino
 
-    (image,) = graph.get_parameters()
     if side > 1:
-        for op in _moves_of_pixels(graph):
-            op.output(0).replace(op.input_value(0))
-        image.set_partial_shape(openvino.PartialShape([-1, 3 * side**2, -1, -1]))
-        graph.validate_nodes_and_infer_types()
-    (result,) = graph.get_results()
+        _without_moves(graph, side)
+    (image,), (result,) = graph.get_parameters(), graph.get_results()
     return openvino.Model([_levels(result.input_value(0), side)], [image])
+
+
+def on_blocks(graph: Any, side: int) -> Any:
+    """The network's graph on the SpaceToDepth of the image, to that of the output, in [0, 1]."""
+    import openvino
+    from openvino import opset13 as op
+
+    _without_moves(graph, side)
+    (image,), (result,) = graph.get_parameters(), graph.get_results()
+    return openvino.Model([op.clamp(result.input_value(0), 0.0, 1.0)], [image])
+
+
+def _without_moves(graph: Any, side: int) -> None:
+    """Take out what moves pixels to and from blocks."""
+    import openvino
+
+    (image,) = graph.get_parameters()
+    for op in _moves_of_pixels(graph):
+        op.output(0).replace(op.input_value(0))
+    image.set_partial_shape(openvino.PartialShape([-1, 3 * side**2, -1, -1]))
+    graph.validate_nodes_and_infer_types()
 
 
 def _moves_of_pixels(graph: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from kd_lightning.deploy.backends.backend import Runner
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.network import Network, model_info
+from kd_lightning.yuv import Matrix, Plane, Yuv, rgb_to_yuv
 
 # Largest difference from the float32 torch network, in units of [0, 1], or of the largest output
 # where that is more, that a backend may show. In a network that rounds its activations, a last bit
@@ -53,8 +54,8 @@ def compare(
 
 def checked(runner: Runner, network: Network, precision: str) -> Runner:
     """The same runner, which before its first answer compares itself with `network` on a small
-    image, each of `run` and `frame` (`stream` counts as that) once; it raises WrongBackend where
-    they differ by more than `tolerance_of`."""
+    image, each of `run`, `frame` (and `stream`) and `planes` once; it raises WrongBackend
+    where they differ by more than `tolerance_of`."""
     tolerance = tolerance_of(network, precision)
 
     @cache
@@ -93,11 +94,29 @@ def checked(runner: Runner, network: Network, precision: str) -> Runner:
         assert runner.stream
         yield from runner.stream(frames)
 
+    @cache
+    def planes_are_right() -> None:
+        assert runner.planes and runner.frame
+        small = _tile()[0].numpy()
+        expected = rgb_to_yuv(runner.frame(_tile())[0].numpy(), "bt601")
+        found = runner.planes(small, "bt601", False)
+        for ours, theirs in zip(expected, found, strict=True):
+            # What is rounded once instead of twice may lie a level beside.
+            one, other = (torch.from_numpy(plane / 255) for plane in (ours, theirs))
+            _judge(network, runner, one, other, 1 / 255 + 1e-6)
+
+    def planes(small: Plane, matrix: Matrix, full_range: bool) -> Yuv:
+        frame_is_right()
+        planes_are_right()
+        assert runner.planes
+        return runner.planes(small, matrix, full_range)
+
     return replace(
         runner,
         run=run,
         frame=frame if runner.frame else None,
         stream=stream if runner.stream else None,
+        planes=planes if runner.planes else None,
     )
 
 

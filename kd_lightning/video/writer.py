@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
-
-import numpy as np
 
 from kd_lightning.errors import UserError
 from kd_lightning.files import replacing_path
@@ -19,6 +16,7 @@ from kd_lightning.video.formats import (
     CONTAINERS,
     DEFAULT_CODECS,
     FULL_RANGE,
+    GREY,
     MATRIX_CODES,
     RGB,
     RGB_MATRIX,
@@ -27,11 +25,12 @@ from kd_lightning.video.formats import (
     pyav,
 )
 from kd_lightning.video.frame import Frame
-from kd_lightning.video.reader import Reader
-from kd_lightning.yuv import Yuv, rgb_to_yuv, write_planes
+from kd_lightning.video.reader import Info, Reader
+from kd_lightning.yuv import Yuv, rgb_to_yuv, views
 
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 RATE = Fraction(30)  # frames a second, for encoders, where no source says
+ASPECT = ("mp4", "mov")  # containers that hold the aspect of a pixel for codecs that do not
 ROTATABLE = ("mp4", "mov", "matroska")  # containers that hold a display matrix
 
 
@@ -103,7 +102,7 @@ class Writer:
         """Encode one more frame, of the size of the first and after it in time."""
         if self._output is None:
             self._start(frame)
-        picture = self._picture(frame)
+        picture = self._fill(frame)
         picture.pts, picture.time_base = frame.pts, frame.time_base
         picture.duration = frame.duration
         self._output.mux(self._stream.encode(picture))
@@ -162,7 +161,7 @@ class Writer:
             codec.encoder, rate=source.rate if source else RATE, options=options
         )
         stream.width, stream.height = width, height
-        stream.pix_fmt = self._format = pixel_format(codec, first)
+        stream.pix_fmt = self._format = pixel_format(codec, first, source)
         context = stream.codec_context
         context.time_base = stream.time_base = first.time_base
         color = first.color
@@ -172,7 +171,12 @@ class Writer:
         context.color_primaries, context.color_trc = color.primaries, color.transfer
         if codec.encoder == "libx265" and self.container in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # what Apple's players take
-        if source and source.aspect:
+        if source and source.aspect not in (None, 1):
+            if not codec.aspect and self.container not in ASPECT:
+                raise UserError(
+                    f"{self._shown}: the clip's pixels are not square ({source.aspect}), which "
+                    f"{codec.encoder} in {self.container} cannot say; write .mp4, or --codec h264"
+                )
             context.sample_aspect_ratio = source.aspect
         if source and source.rotation:
             if self.container not in ROTATABLE:
@@ -183,7 +187,8 @@ class Writer:
             stream.set_display_matrix(source.rotation)
         if self._source:
             stream.metadata.update(self._source.stream_metadata)
-        self._stream, self._even = stream, (height, width)
+        self._stream = stream
+        self._picture = self._av.VideoFrame(width, height, self._format)
 
     def _add_copies(self, source: Reader) -> None:
         able = self._output.supported_codecs
@@ -202,17 +207,23 @@ class Writer:
             self._output.set_chapters(source.chapters)
         self._output.metadata.update(source.metadata)
 
-    def _picture(self, frame: Frame) -> Any:
+    def _fill(self, frame: Frame) -> Any:
         """The `av.VideoFrame` to encode."""
         image, color = frame.image, frame.color
         if self._format == "gbrp":
-            return self._av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="gbrp")
-        if not isinstance(image, Yuv):
-            image = rgb_to_yuv(image, color.matrix, color.full_range)
-        picture = self._av.VideoFrame(self._even[1], self._even[0], self._format)
-        if frame.size != self._even:
-            image = Yuv(*itertools.starmap(_grown, zip(image, picture.planes, strict=True)))
-        write_planes(image, picture)
+            return self._av.VideoFrame.from_ndarray(frame.pixels, "rgb24").reformat(format="gbrp")
+        picture = self._picture
+        picture.make_writable()  # a copy only where the encoder has kept it
+        places = views(picture)
+        height, width = frame.size  # at most one less than the encoder's: chroma is of one size
+        inside = places._replace(y=places.y[:height, :width])
+        if isinstance(image, Yuv):
+            for plane, place in zip(image, inside, strict=True):
+                place[:] = plane
+        else:
+            rgb_to_yuv(image, color.matrix, color.full_range, inside)
+        places.y[height:, :width] = places.y[height - 1, :width]
+        places.y[:, width:] = places.y[:, width - 1 : width]
         return picture
 
 
@@ -239,20 +250,9 @@ def choose(target: Path | BinaryIO, encoding: Encoding, shown: str) -> tuple[str
     return able.name, CODECS[codec]
 
 
-def pixel_format(codec: Codec, first: Frame) -> str:
-    """4:2:0, but for a lossless codec what `first` is."""
-    image = first.image
-    if codec.crf is not None:
+def pixel_format(codec: Codec, first: Frame, source: Info | None) -> str:
+    """4:2:0, but for a lossless codec the most that the source has: 4:4:4 or RGB."""
+    kind = source.format if source else "yuv420p" if isinstance(first.image, Yuv) else "gbrp"
+    if codec.crf is not None or kind in (GREY, "nv12", "nv21") or "420" in kind:
         return "yuv420p"
-    if not isinstance(image, Yuv):
-        return "gbrp"
-    rows, columns = (
-        whole == part for whole, part in zip(image.y.shape, image.u.shape, strict=True)
-    )
-    return {(True, True): "yuv444p", (True, False): "yuv422p"}.get((rows, columns), "yuv420p")
-
-
-def _grown(plane: Any, place: Any) -> Any:
-    """`plane` with its last row and column repeated to the size of an `av` plane."""
-    missing = place.height - plane.shape[0], place.width - plane.shape[1]
-    return np.pad(plane, ((0, missing[0]), (0, missing[1])), mode="edge")
+    return "gbrp" if kind in RGB else "yuv444p"

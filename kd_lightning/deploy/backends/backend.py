@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import ModelInfo, Network
+from kd_lightning.yuv import Matrix, Plane, Yuv
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -37,6 +38,8 @@ class Runner:
             rounding included; None where only `run` can.
         stream: many frames of one size, (h,w,3) uint8, faster than one `frame` after the other;
             what it yields lasts until the next is asked for. None where it would not be faster.
+        planes: (h,w,3) uint8 RGB, matrix and range to YUV 4:2:0 planes (kd_lightning.yuv) of
+            (h*scale,w*scale), faster than `frame` and a conversion. None where it would not be.
         degradation: key of what the network was trained to undo; None where the file says nothing.
     """
 
@@ -50,6 +53,7 @@ class Runner:
     tile: int = TORCH_TILE
     frame: Callable[[Tensor], Tensor] | None = None
     stream: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]] | None = None
+    planes: Callable[[Plane, Matrix, bool], Yuv] | None = None
     degradation: str | None = None
 
     def __call__(self, x: Tensor) -> Tensor:

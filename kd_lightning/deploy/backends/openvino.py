@@ -22,6 +22,7 @@ from kd_lightning.deploy.backends.backend import (
 from kd_lightning.deploy.int8 import quantized
 from kd_lightning.deploy.onnx_graph import to_onnx
 from kd_lightning.deploy.openvino_graph import float_runner, frame_runner, read_graph
+from kd_lightning.deploy.openvino_planes import planes_runner
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network, model_info
 
@@ -104,4 +105,5 @@ def _runner(graph: Any, name: str, precision: str, stated: dict[str, Any]) -> Ru
         **stated,
         tile=ENGINE_TILE * stated["multiple_of"],
         frame=lazily(lambda: frame_runner(graph, precision, stated["scale"], stated["takes_lr"])),
+        planes=planes_runner(graph, precision, stated["scale"], stated["takes_lr"]),
     )

@@ -1,0 +1,78 @@
+"""Frames of a video through a student, and beside what it started from."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import torch
+
+from kd_lightning.deploy.backends import Runner
+from kd_lightning.deploy.enhance import enhance_frames
+from kd_lightning.models.interpolate import upscale
+from kd_lightning.video.frame import Frame, Pixels
+
+Split = float | Literal["moving"]
+SWEEP = 8.0  # seconds in which a moving split goes from left to right and back
+LINE = 2  # pixels of the line between before and after
+
+
+def enhanced(
+    runner: Runner,
+    frames: Iterable[Frame],
+    scale: int | None = None,
+    split: Split | None = None,
+) -> Iterator[Frame]:
+    """Each frame restored: RGB, uint8 (h*scale, w*scale, 3), or 4:2:0 planes of its colours where
+    the runner gives them faster. They stay as they are.
+
+    Args:
+        scale: output pixels per input pixel; None for the network's own.
+        split: for a preview, the share of the width, from the left, that shows the interpolated
+            frame and not the restored one; "moving" lets it go to and fro.
+
+    Raises:
+        UserError: a scale that the network cannot do, or frames of different sizes.
+    """
+    scale = runner.scale if scale is None else scale
+    if runner.planes and not runner.stream and split is None and scale == runner.scale:
+        for frame in frames:
+            color = frame.color
+            yield frame.with_image(runner.planes(frame.pixels, color.matrix, color.full_range))
+        return
+    under_way = deque[tuple[Frame, Pixels]]()
+
+    def images() -> Iterator[Pixels]:
+        for frame in frames:
+            under_way.append((frame, frame.pixels))
+            yield under_way[-1][1]
+
+    for after in enhance_frames(runner, images(), scale):
+        frame, pixels = under_way.popleft()
+        if split is not None:
+            yield frame.with_image(beside(interpolated(pixels, scale), after, _share(split, frame)))
+        else:
+            yield frame.with_image(after.copy() if runner.stream else after)
+
+
+def interpolated(pixels: Pixels, scale: int) -> Pixels:
+    """The frame (h, w, 3) without a student: (h*scale, w*scale, 3), bicubic."""
+    image: Pixels = upscale(torch.tensor(pixels).permute(2, 0, 1)[None], scale)[0].numpy()
+    return image.transpose(1, 2, 0)
+
+
+def beside(before: Pixels, after: Pixels, share: float) -> Pixels:
+    """`after`, whose left part, `share` of the width, is `before`; a white line between them."""
+    column = round(share * after.shape[1])
+    image: Pixels = after.copy()
+    image[:, :column] = before[:, :column]
+    image[:, max(0, column - LINE // 2) : column + LINE // 2] = 255
+    return image
+
+
+def _share(split: Split, frame: Frame) -> float:
+    if split != "moving":
+        return split
+    return 0.5 - 0.5 * math.cos(2 * math.pi * frame.seconds / SWEEP)
