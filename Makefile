@@ -9,7 +9,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-fast lint benchmark clean
+.PHONY: help setup quickstart test test-fast lint benchmark docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ $(VENV)/core: $(VENV)/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/full: $(VENV)/core
-	$(BIN)/python -m pip install --quiet --editable '.[samples,video,benchmark,int8,basicsr,spandrel,tensorboard,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[samples,video,benchmark,int8,basicsr,spandrel,tensorboard,docs,test,dev]'
 	touch $@
 
 setup: $(VENV)/full ## install everything into .venv from pinned versions
@@ -49,6 +49,9 @@ benchmark: $(VENV)/full ## quality and speed of the students, their teacher and 
 	$(BIN)/python -m kd_lightning.benchmark --data $(DATA)
 	@if [ -d $(DATA)/video ]; then $(BIN)/python -m kd_lightning.benchmark.calls --clips $(DATA)/video; \
 	else echo "no clips in $(DATA)/video for the section on calls: make benchmark DATA=FOLDER"; fi
+
+docs: $(VENV)/full ## the documentation site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean: ## remove what the build made; logs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

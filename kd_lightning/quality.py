@@ -25,7 +25,8 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     differences of nearly equal numbers.
 
     Args:
-        x, y: (B,C,H,W) in [0, 1], H and W at least 11.
+        x: (B,C,H,W) in [0, 1], H and W at least 11.
+        y: of the same shape, likewise.
 
     Raises:
         ValueError: the images are smaller than the window, or differ in shape.

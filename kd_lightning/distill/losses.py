@@ -98,8 +98,9 @@ class DistillationLoss(nn.Module):
         """All terms by name (`hr/l1`, `teacher/ssim`, ...) and their weighted sum `loss`.
 
         Args:
-            sr, hr, teacher: (B,3,H,W) in [0, 1], `sr` unclamped; `teacher` may be None when
-                teacher_weight is 0.
+            sr: the student's output, (B,3,H,W), unclamped.
+            hr: the ground truth, of the same shape, in [0, 1].
+            teacher: the teacher's output, likewise; None will do when teacher_weight is 0.
         """
         terms: dict[str, Tensor] = {}
         loss = sr.new_zeros((), dtype=hr.dtype)
