@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # Test sets and clips of the benchmark: set5/HR, photos/valid_HR, video/.
 DATA ?= ../shared/data
+# What `make dashboard` shows: folders with run folders below them.
+RUNS ?= $(wildcard logs) experiments
 VENV := .venv
 BIN := $(VENV)/bin
 # Build environments (basicsr is built from source) obey the pins too.
@@ -9,7 +11,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-fast lint benchmark docs clean
+.PHONY: help setup quickstart test test-fast lint benchmark docs dashboard clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +54,9 @@ benchmark: $(VENV)/full ## quality and speed of the students, their teacher and 
 
 docs: $(VENV)/full ## the documentation site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+dashboard: $(VENV)/core ## dashboard.html: all runs of logs/ and experiments/ on one page
+	$(BIN)/python -m kd_lightning.commands.dashboard $(RUNS) -o dashboard.html
 
 clean: ## remove what the build made; logs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

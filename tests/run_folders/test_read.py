@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -148,6 +148,7 @@ def test_jobs_sort_by_their_numbers() -> None:
 values = st.dictionaries(st.sampled_from("abcd"), st.floats(-1e9, 1e9), min_size=1)
 
 
+@settings(max_examples=30, deadline=None)
 @given(rows=st.lists(values, min_size=1, max_size=20))
 def test_curves_are_what_the_logger_was_given(
     rows: list[dict[str, float]], tmp_path_factory: pytest.TempPathFactory

@@ -22,7 +22,10 @@ function restore() {
       }
     }
   } catch {
-    state.selected = runs.slice(0, FIRST).map((run) => run.name); // nothing kept, or by another page
+    // Nothing kept, or by another page: the runs that were validated most often.
+    const length = (run) => (run.curves[data.monitor] ? run.curves[data.monitor][1].length : 0);
+    const list = [...runs].sort((a, b) => length(b) - length(a)).slice(0, FIRST);
+    state.selected = runs.filter((run) => list.includes(run)).map((run) => run.name);
   }
 }
 

@@ -11,6 +11,29 @@ function front(points) {
   return kept;
 }
 
+function around(x, y, size) {
+  return [x - size / 2, y - size / 2, size, size];
+}
+
+// Left end and middle height of a label near (x, y) that covers nothing of `taken`, which it joins.
+function freePlace(x, y, width, taken) {
+  const height = 14;
+  const covers = (box) => taken.some((other) => box[0] < other[0] + other[2] && other[0] < box[0] + box[2] &&
+    box[1] < other[1] + other[3] && other[1] < box[1] + box[3]);
+  let box = null;
+  for (let away = 0; away < 20; away++) {
+    for (const [side, way] of [[10, 1], [10, -1], [-10 - width, 1], [-10 - width, -1]]) {
+      box = [x + side, y - height / 2 + way * away * 9, width, height];
+      const inside = box[0] > TRADE.left && box[0] + width < TRADE.width && box[1] > TRADE.top && box[1] + height < TRADE.bottom;
+      if (inside && !covers(box)) {
+        taken.push(box);
+        return [box[0], box[1] + height / 2];
+      }
+    }
+  }
+  return [box[0], box[1] + height / 2];
+}
+
 function tradePoints() {
   return data.benchmark.flatMap((method) => {
     const ms = method.ms[state.frame];
@@ -38,16 +61,15 @@ function drawTrade() {
     xs, ys, logX: true, xLabel: `milliseconds for a ${state.frame} frame, 8 bit in and out`, yLabel: `${score.label}, ${state.set}`,
   });
   parts.push(svg("path", { class: "front", d: "M" + best.map((p) => `${x(p.ms)},${y(p.quality)}`).join("L") }));
-  let last = -Infinity; // labels that would cover each other are moved down
-  for (const point of [...list].sort((a, b) => b.quality - a.quality)) {
-    const label = Math.max(y(point.quality) + 4, last + 14);
-    last = label;
+  const taken = list.map((point) => around(x(point.ms), y(point.quality), 12));
+  for (const point of [...list].sort((a, b) => best.includes(b) - best.includes(a) || b.quality - a.quality)) {
     const on = best.includes(point);
     const words = `${point.name}: ${text(point.quality, 6)}, ${text(point.ms, 4)} ms${on ? ", on the front" : ""}`;
+    const [left, middle] = freePlace(x(point.ms), y(point.quality), point.name.length * 6.6, taken);
     parts.push(svg("g", { class: on ? "best" : "beaten" },
+      svg("line", { class: "leader", x1: x(point.ms), y1: y(point.quality), x2: left, y2: middle }),
       svg("circle", { cx: x(point.ms), cy: y(point.quality), r: 5 }, svg("title", {}, words)),
-      svg("line", { class: "leader", x1: x(point.ms) + 6, y1: y(point.quality), x2: x(point.ms) + 12, y2: label - 4 }),
-      svg("text", { x: x(point.ms) + 14, y: label }, point.name)));
+      svg("text", { x: left + 2, y: middle + 4 }, point.name)));
   }
   const rows = [...list].sort((a, b) => a.ms - b.ms).map((point) => h("tr", {},
     h("th", { scope: "row" }, point.name),
