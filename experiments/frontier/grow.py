@@ -22,7 +22,7 @@ from kd_lightning.imageio.images import read_image
 from kd_lightning.models.artifact import load_artifact, save_artifact
 from kd_lightning.models.interpolate import downscale, upscale
 from kd_lightning.models.network import fuse
-from kd_lightning.models.pretrained import shipped
+from kd_lightning.models.pretrained import find_weights
 from kd_lightning.models.students import StudentDirect, StudentFast
 
 SIDE = 256  # pixels of the crop from the middle of each photograph
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=0)
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos/train_HR"))
     given = parser.parse_args()
-    network, metadata = load_artifact(shipped().get(given.source, Path(given.source)))
+    network, metadata = load_artifact(find_weights(given.source))
     assert isinstance(network, StudentFast)
     fast = fuse(network)
     layers = [layer for layer in fast.body if isinstance(layer, nn.Conv2d)]

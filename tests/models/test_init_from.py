@@ -11,7 +11,7 @@ from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.artifact import load_artifact, save_artifact
 from kd_lightning.models.init_from import load_init_from
 from kd_lightning.models.network import fuse
-from kd_lightning.models.students import StudentCNN, StudentFast
+from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
 from kd_lightning.models.swinir import SwinIR
 from tests.runs import tiny_run
 
@@ -42,6 +42,20 @@ def test_rep_student_starts_from_a_fused_artifact(tmp_path: Path) -> None:
     load_init_from(rep, str(tmp_path / "a.safetensors"))
     x = torch.rand(1, 3, 12, 14)
     torch.testing.assert_close(rep(x), plain(x), atol=1e-5, rtol=0)
+
+
+def test_int8_student_starts_from_weights_in_floats(tmp_path: Path) -> None:
+    """All but the ranges of activations, which training finds; until then nothing is rounded."""
+    torch.manual_seed(0)
+    shape = {"width": 8, "depth": 3}
+    plain, int8 = (
+        fuse(StudentDirect(**shape, rep=True)),
+        StudentDirect(**shape, rep=True, int8=True),
+    )
+    save_artifact(tmp_path / "a.safetensors", plain, shape)
+    load_init_from(int8, str(tmp_path / "a.safetensors"))
+    x = torch.rand(1, 3, 12, 14)
+    torch.testing.assert_close(int8.eval()(x), plain(x), atol=2e-2, rtol=0)
 
 
 def test_checkpoint_of_a_basicsr_training_starts_a_student(tmp_path: Path) -> None:
