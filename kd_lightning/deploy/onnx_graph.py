@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kd_lightning.deploy.on_lr import OnLr
 from kd_lightning.deploy.rewrites import FromBlocks, blocks_order, optimize_for_cpu
 from kd_lightning.deploy.uint8 import Interpolation
 from kd_lightning.models.network import Network
@@ -21,13 +22,15 @@ PIL_CUBIC = -0.5  # the coefficient a of Pillow's bicubic kernel
 
 def to_onnx(network: Network, split: bool = False) -> bytes:
     """Serialised ONNX model: "input" (B,3,H,W) float32 to "output", as the network computes it.
-    `split`: in the form that loses little in bf16, see `optimize_for_cpu`."""
+    `split`: in the form that loses little in bf16, see `optimize_for_cpu`; `OnLr`, where it fits,
+    needs none on 8-bit frames."""
     torch.onnx.register_custom_op_symbolic(
         "aten::_upsample_bicubic2d_aa",
         _bicubic_as_deconvolution(network.scale),
         OPSET,
     )
-    return _traced(optimize_for_cpu(network, split), torch.zeros(1, 3, 64, 64), (2, 3))
+    form = OnLr(network) if OnLr.fits(network) else optimize_for_cpu(network, split)
+    return _traced(form, torch.zeros(1, 3, 64, 64), (2, 3))
 
 
 def interpolation_to_onnx(scale: int, blocks: bool) -> bytes:

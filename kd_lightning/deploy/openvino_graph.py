@@ -9,9 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kd_lightning.deploy.on_lr import LEVELS, balanced
 from kd_lightning.deploy.onnx_graph import interpolation_to_onnx
+from kd_lightning.deploy.rewrites import blocks_order
+from kd_lightning.deploy.uint8 import Interpolation
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
+BORDERS = ("factors of rows", "factors of columns")  # of `Interpolation.at_borders`
 
 
 def read_graph(model: Any) -> Any:
@@ -25,7 +29,9 @@ def read_graph(model: Any) -> Any:
 
 def float_runner(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
     """(B,3,H,W) float32 through the graph `model`, see `read_graph`."""
-    infer = inference(read_graph(model), precision)
+    graph = read_graph(model)
+    # A graph in levels has them exact for 8-bit frames only.
+    infer = inference(graph, "fp32" if _to_levels(graph) else precision)
 
     def run(x: Tensor) -> Tensor:
         return torch.from_numpy(infer(x.contiguous().numpy()).copy())
@@ -43,12 +49,14 @@ def frame_runner(
     """
     network = read_graph(model)
     blocks = works_on_blocks(network, scale)
-    if takes_lr:
+    if _to_levels(network):
+        graphs = [(frame_graph(network.clone(), scale, precision), precision)]
+    elif takes_lr:
         graphs = [(_between_frames(network.clone()), precision)]
     else:
         graphs = [
             # Apart, because bf16 is all or nothing, and would round the image by a level.
-            (read_graph(interpolation_to_onnx(scale, blocks)), "fp32"),
+            (_with_borders_named(read_graph(interpolation_to_onnx(scale, blocks))), "fp32"),
             (_to_frame(network.clone(), scale if blocks else 1), precision),
         ]
 
@@ -60,6 +68,7 @@ def frame_runner(
             if size is not None:
                 graph = graph.clone()
                 graph.reshape(list(shape))
+                _settle_borders(graph, scale)
                 shape = graph.output(0).shape
             stages.append(inference(graph, number_format))
         return stages
@@ -155,6 +164,67 @@ def _moves_of_pixels(graph: Any) -> list[Any]:
     return [*start, end, *around]
 
 
+def _to_levels(graph: Any) -> Any:
+    """The node that turns the input into 8-bit levels, the first of `OnLr`; None in other forms."""
+    (image,) = graph.get_parameters()
+    readers = [target.get_node() for target in image.output(0).get_target_inputs()]
+    if len(readers) != 1 or readers[0].get_type_name() != "Multiply":
+        return None
+    factor = readers[0].input_value(1).get_node()
+    is_constant = factor.get_type_name() == "Constant"
+    return readers[0] if is_constant and np.all(factor.get_data() == LEVELS) else None
+
+
+def frame_graph(graph: Any, scale: int, precision: str) -> Any:
+    """The graph of an `OnLr` from 8 bits to 8 bits, in place."""
+    import openvino
+    from openvino import opset13 as op
+
+    _with_borders_named(graph)
+    frame = op.parameter([-1, -1, -1, 3], openvino.Type.u8)
+    levels = op.transpose(op.convert(frame, "f32"), [0, 3, 1, 2])
+    # Convolutions with 8-bit weights multiply integers where what they read is said to be 8-bit.
+    whole = op.fake_quantize(levels, *(np.float32(end) for end in (0, 255, 0, 255)), 256)
+    for target in list(_to_levels(graph).output(0).get_target_inputs()):
+        reader = target.get_node()
+        is_convolution = reader.get_type_name() == "Convolution"
+        weight = reader.input_value(1).get_node() if is_convolution else None
+        is_int8 = weight is not None and weight.get_type_name() != "Constant"
+        target.replace_source_output((whole if is_int8 else levels).output(0))
+        is_skip = weight is not None and weight.get_friendly_name() == "skip"
+        if is_skip and precision == "bf16":
+            rounded = op.constant(balanced(weight.get_data()))
+            reader.input(1).replace_source_output(rounded.output(0))
+    (result,) = graph.get_results()
+    shuffle = result.input_value(0).get_node().input_value(0).get_node()
+    blocks = op.clamp(op.round(shuffle.input_value(0), "half_to_even"), 0.0, LEVELS)
+    return openvino.Model([_shuffled(op.convert(blocks, "u8"), scale)], [frame])
+
+
+def _with_borders_named(graph: Any) -> Any:
+    """The same graph, of an `OnLr` or an `Interpolation`, for `_settle_borders` to find its way."""
+    names = dict(
+        zip(("/Reciprocal", "/Reciprocal_1"), BORDERS, strict=True)
+    )  # as torch writes them
+    for node in graph.get_ops():
+        node.set_friendly_name(names.get(node.get_friendly_name(), node.get_friendly_name()))
+    return graph
+
+
+def _settle_borders(graph: Any, scale: int) -> None:
+    """In a graph for one size: the factors at the borders as constants, by which the engine else
+    divides at each pixel."""
+    from openvino import opset13 as op
+
+    found = {node.get_friendly_name(): node for node in graph.get_ops()}
+    if BORDERS[0] in found:
+        (frame,) = graph.get_parameters()
+        lr = torch.zeros(1, 3, *frame.shape[1:3])
+        factors = Interpolation(scale, blocks_order(scale)).at_borders(lr)
+        for name, factor in zip(BORDERS, factors, strict=True):
+            found[name].output(0).replace(op.constant(factor.numpy()).output(0))
+
+
 def _between_frames(graph: Any) -> Any:
     """The graph of a network that takes the small image, from 8 bits to 8 bits."""
     import openvino
@@ -173,5 +243,10 @@ def _levels(image: Any, side: int = 1) -> Any:
     from openvino import opset13 as op
 
     scaled = op.multiply(op.clamp(image, 0.0, 1.0), np.float32(255))
-    levels = op.convert(op.round(scaled, "half_to_even"), "u8")
+    return _shuffled(op.convert(op.round(scaled, "half_to_even"), "u8"), side)
+
+
+def _shuffled(levels: Any, side: int) -> Any:
+    from openvino import opset13 as op
+
     return op.transpose(op.depth_to_space(levels, "blocks_first", side), [0, 2, 3, 1])

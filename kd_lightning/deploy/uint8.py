@@ -43,14 +43,17 @@ class Interpolation(nn.Module):
     def forward(self, frame: Tensor) -> Tensor:
         lr = frame.permute(0, 3, 1, 2).float()
         image = F.conv2d(lr, self.kernel, padding=KERNEL_RADIUS)
-        # Taps outside the frame are left out and the rest rescaled, as Pillow does.
-        inside_rows = F.conv2d(
-            torch.ones_like(lr[:1, :1, :, :1]), self.rows, padding=(KERNEL_RADIUS, 0)
-        )
-        inside_columns = F.conv2d(
+        rows, columns = self.at_borders(lr)
+        return (image * rows * columns).clamp(0, 1)
+
+    def at_borders(self, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors (1,C,h,1) and (1,C,1,w) for the convolution of `lr` (B,3,h,w) with the kernel:
+        taps outside the image are left out and the rest rescaled, as Pillow does."""
+        rows = F.conv2d(torch.ones_like(lr[:1, :1, :, :1]), self.rows, padding=(KERNEL_RADIUS, 0))
+        columns = F.conv2d(
             torch.ones_like(lr[:1, :1, :1]), self.columns, padding=(0, KERNEL_RADIUS)
         )
-        return (image * inside_rows.reciprocal() * inside_columns.reciprocal()).clamp(0, 1)
+        return rows.reciprocal(), columns.reciprocal()
 
 
 class Uint8Model(nn.Module):

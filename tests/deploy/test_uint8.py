@@ -15,7 +15,7 @@ from kd_lightning.deploy.enhance import enhance
 from kd_lightning.deploy.uint8 import Interpolation
 from kd_lightning.models.interpolate import upscale
 from kd_lightning.models.network import Network
-from kd_lightning.models.students import StudentCNN, StudentFast
+from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
 
 NETWORKS = {
     "full": StudentCNN(residual=True),
@@ -24,6 +24,7 @@ NETWORKS = {
     "other blocks": StudentFast(width=8, depth=3, stride=4),
     "blocks of 3": StudentFast(scale=3, width=8, depth=3, stride=3),
     "narrow": StudentFast(width=4, depth=4),
+    "direct": StudentDirect(width=8, depth=3),
     "rep": StudentFast(width=8, depth=3, rep=True),
 }
 WAYS = [
@@ -74,6 +75,14 @@ def test_fast_path_is_the_reference_path(network: Network, backend: str, precisi
         assert levels_apart(sr, expected) <= 1
         if precision == "fp32":
             assert np.mean(sr != expected) <= 1e-3
+
+
+@pytest.mark.parametrize(("backend", "precision"), WAYS[1:])
+def test_a_student_in_8_bits_gives_what_it_was_trained_to(backend: str, precision: str) -> None:
+    torch.manual_seed(0)
+    student = StudentDirect(width=8, depth=3, int8=True)
+    student.train()(torch.rand(1, 3, 32, 32))
+    test_fast_path_is_the_reference_path(student.eval(), backend, precision)
 
 
 def test_images_take_the_fast_path_in_exact_tiles(fast: StudentFast) -> None:

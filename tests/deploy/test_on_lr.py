@@ -1,0 +1,62 @@
+"""The form of a network on the LR image that engines run on 8-bit frames."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kd_lightning.deploy.on_lr import OnLr, balanced
+from kd_lightning.deploy.openvino_graph import read_graph
+from kd_lightning.models.network import Network
+from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
+
+
+def seen(student: StudentDirect) -> StudentDirect:
+    """After a step of training, which an 8-bit student needs for its ranges."""
+    student.train()(torch.rand(1, 3, 24, 24))
+    return student.eval()
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("int8", [False, True])
+@torch.inference_mode()
+def test_form_is_exact(scale: int, int8: bool) -> None:
+    torch.manual_seed(0)
+    student = seen(StudentDirect(scale=scale, width=8, depth=3, rep=True, int8=int8))
+    x = torch.rand(1, 3, 13, 21)
+    assert OnLr.fits(student)
+    # a last bit may turn the rounding of an activation
+    assert (OnLr(student)(x) - student(x)).abs().max() <= (1e-2 if int8 else 5e-6)
+
+
+def test_only_networks_that_say_so_and_scale_with_their_input_fit() -> None:
+    assert not any(OnLr.fits(network) for network in (StudentCNN(process="half"), StudentFast()))
+    other = StudentDirect(width=8, depth=3)
+    other.body[1] = nn.SiLU()
+    assert not OnLr.fits(other)
+
+
+def test_balanced_weights_are_of_bfloat16_and_keep_their_sums() -> None:
+    kernel = OnLr(StudentDirect(width=8, depth=2)).skip.numpy()
+    found = balanced(kernel)
+    assert (torch.from_numpy(found).bfloat16().float().numpy() == found).all()
+    np.testing.assert_allclose(found.sum(axis=(1, 2, 3)), kernel.sum(axis=(1, 2, 3)), atol=1e-6)
+    assert np.abs(found - kernel).max() <= 2**-8
+
+
+def integer_convolutions(student: Network) -> int:
+    """Of the graph that OpenVINO makes of a frame's."""
+    openvino = pytest.importorskip("openvino")
+    from kd_lightning.deploy.onnx_graph import to_onnx
+    from kd_lightning.deploy.openvino_graph import frame_graph
+
+    graph = frame_graph(read_graph(to_onnx(student)), student.scale, "fp32")
+    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kinds = [[node[key].astype(str) for key in ("layerType", "runtimePrecision")] for node in nodes]
+    return sum(kind == "Convolution" and "8" in precision for kind, precision in kinds)
+
+
+def test_engine_multiplies_integers_in_every_layer_of_a_student_in_8_bits() -> None:
+    assert integer_convolutions(seen(StudentDirect(width=16, depth=4, int8=True))) == 4
+    assert integer_convolutions(StudentDirect(width=16, depth=4)) == 0
