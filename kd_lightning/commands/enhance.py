@@ -1,4 +1,4 @@
-"""kd-enhance: restore images with a distilled student."""
+"""kd-enhance: restore images, and live video, with a distilled student."""
 
 import argparse
 import glob
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kd_lightning.commands import live
 from kd_lightning.commands.failures import exit_status, one_line, say, show
 from kd_lightning.deploy.backends import MODULES
 from kd_lightning.errors import UserError
@@ -24,18 +25,21 @@ Job = tuple[str, Path | None]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 all done, 1 an image failed and was skipped, 2 nothing could start."""
-    options = _parser().parse_args(arguments)
-    return exit_status("kd-enhance", options.debug, lambda: _run(options))
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    run = live.run if live.is_live(options) else _run
+    if run is _run and not (options.input and options.output):
+        parser.error("give inputs and -o OUTPUT (or a live stream: --camera, --show, --pipe, ...)")
+    return exit_status("kd-enhance", options.debug, lambda: run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("kd-enhance", description=__doc__)
     add = parser.add_argument
-    add("input", nargs="+", help="files, folders, globs; - is standard input")
+    add("input", nargs="*", help="files, folders, globs; - is standard input")
     add(
         "-o",
         "--output",
-        required=True,
         help="file (.png, .jpg, .webp, .tif, .bmp), folder, or - for PNG on standard output",
     )
     add(
@@ -46,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--weights",
-        default=DEFAULT,
-        help="name of a student of the package, or .safetensors, .onnx, .xml; default: %(default)s",
+        help="name of a student of the package, or .safetensors, .onnx, .xml; default: "
+        f"{DEFAULT}; for a live stream several, the largest first: {live.STUDENTS}",
     )
     add("--backend", choices=("auto", *MODULES), default="auto")
     add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
@@ -58,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--force", action="store_true", help="overwrite existing files")
     add("--debug", action="store_true", help="show where in the program an error arose")
     add("-q", "--quiet", action="store_true", help="no progress bar")
+    live.add_arguments(parser)
     return parser
 
 
@@ -66,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
     inputs = expand(options.input)
     jobs = [(name, _target(name, options.output, len(inputs))) for name in inputs]
     _refuse_collisions(jobs)
-    weights = find_weights(options.weights)
+    weights = find_weights(options.weights or DEFAULT)
 
     from kd_lightning.deploy.backends import open_weights
     from kd_lightning.deploy.enhance import untrained_scale

@@ -100,10 +100,16 @@ def _tiles(runner: Runner, scale: int, tile: int | None) -> dict[str, int]:
     inner = 1 if runner.takes_lr else scale  # network input pixels per pixel of the image
     return {
         "tile": max(1, (tile or runner.tile) // inner),
-        "halo": -(-runner.radius // inner) + (KERNEL_RADIUS if inner > 1 else 0),
+        "halo": halo(runner, scale),
         "scale": scale,
         "multiple": runner.multiple_of // math.gcd(runner.multiple_of, inner),
     }
+
+
+def halo(runner: Runner, scale: int) -> int:
+    """Pixels of the image around a pixel that its result depends on, to each side."""
+    inner = 1 if runner.takes_lr else scale  # network input pixels per pixel of the image
+    return -(-runner.radius // inner) + (KERNEL_RADIUS if inner > 1 else 0)
 
 
 def enhance_frames(

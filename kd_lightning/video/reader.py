@@ -61,7 +61,8 @@ class Reader:
             for frame in reader: ...
 
     Args:
-        source: a path, a URL that FFmpeg knows, or a binary stream.
+        source: a path, a URL that FFmpeg knows, a binary stream, or a live source's `av` container:
+            its frames are decoded without delay.
         shown: how messages name it; None for `source`.
         container: FFmpeg's name of the container, for streams that do not show it.
         on_error: what a damaged packet, or a frame of another size or kind, does: it ends the
@@ -74,7 +75,7 @@ class Reader:
 
     def __init__(
         self,
-        source: str | Path | BinaryIO,
+        source: str | Path | BinaryIO | Any,
         shown: str | None = None,
         container: str | None = None,
         on_error: OnError = "stop",
@@ -87,7 +88,8 @@ class Reader:
         self._av = pyav()
         self._container = self._open(source, container)
         self._stream = self._find_stream()
-        self._stream.thread_type = "AUTO"
+        live = source is self._container  # decoding several frames at once would delay each
+        self._stream.thread_type = "SLICE" if live else "AUTO"
         self.copied = [s for s in self._container.streams if self._is_copied(s)]
         self._decoded = self._decode()
         self._waiting = list(self._until_first_frame())
@@ -133,8 +135,10 @@ class Reader:
         """Of the video stream: language, ..."""
         return dict(self._stream.metadata)
 
-    def _open(self, source: str | Path | BinaryIO, container: str | None) -> Any:
-        name: Any = source
+    def _open(self, source: Any, container: str | None) -> Any:
+        name = source
+        if isinstance(source, self._av.container.InputContainer):
+            return source
         if isinstance(source, str | Path):
             if Path(source).exists():
                 name = f"file:{source}"

@@ -1,0 +1,121 @@
+"""kd-enhance on a live stream, as typed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av")
+
+from kd_lightning import Enhancer
+from kd_lightning.commands.enhance import main
+from kd_lightning.video.frame import Frame
+from kd_lightning.video.reader import Reader
+from kd_lightning.video.writer import Encoding, Writer
+from kd_lightning.yuv import rgb_to_yuv
+
+RATE, FRAMES, HEIGHT, WIDTH = 30, 24, 36, 64
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> str:
+    """A pan over a photograph."""
+    path = tmp_path_factory.mktemp("clips") / "clip.mkv"
+    with Writer(path, Encoding("ffv1")) as writer:
+        for number in range(FRAMES):
+            view = photo[100 : 100 + HEIGHT, 4 * number : 4 * number + WIDTH]
+            writer.write(Frame(rgb_to_yuv(view, "bt601"), number, Fraction(1, RATE)))
+    return str(path)
+
+
+def torch_alone(weights: Path) -> list[str]:
+    return ["--weights", str(weights), "--backend", "torch", "--precision", "fp32"]
+
+
+def test_a_file_as_a_camera_into_a_pipe_with_statistics(
+    clip: str, fast_weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipe, stats = tmp_path / "frames.rgb", tmp_path / "stats.jsonl"
+    command = [clip, "--pipe", str(pipe), "--stats", str(stats), *torch_alone(fast_weights)]
+    assert main([*command, "--budget-ms", "2000"]) == 0
+    lines = [json.loads(line) for line in stats.read_text().splitlines()]
+    total = lines[-1]["total"]
+    assert total["captured"] == FRAMES == total["shown"] + total["dropped"]
+    assert sum(line.get("shown", 0) for line in lines) <= total["shown"]
+    assert total["latency_ms"]["p50"] <= total["latency_ms"]["p95"] <= total["latency_ms"]["max"]
+    images = np.frombuffer(pipe.read_bytes(), np.uint8).reshape(-1, 2 * HEIGHT, 2 * WIDTH, 3)
+    assert len(images) == total["shown"]
+    with Reader(clip) as reader:
+        last = list(reader)[-1]
+    expected = Enhancer(fast_weights, backend="torch", precision="fp32")(last.pixels)
+    assert np.array_equal(images[-1], expected)
+    said = capfd.readouterr().err
+    assert "kd-enhance: 64x36 at 30 frames/s, x2, with fast: " in said
+    assert " of 2000 ms a frame" in said
+    assert f"{total['shown']} of 24 frames shown, {total['dropped']} dropped; latency p50" in said
+
+
+def test_a_container_through_pipes_on_both_sides(clip: str, fast_weights: Path) -> None:
+    command = [sys.executable, "-m", "kd_lightning.commands.enhance", "-", "--pipe", "-"]
+    with Path(clip).open("rb") as file:
+        done = subprocess.run(
+            [*command, *torch_alone(fast_weights)], stdin=file, capture_output=True, timeout=100
+        )
+    assert done.returncode == 0
+    frame = 2 * HEIGHT * 2 * WIDTH * 3
+    assert len(done.stdout) > 0 == len(done.stdout) % frame
+    assert b"frames shown" in done.stderr
+
+
+def test_ctrl_c_ends_a_stream_with_its_statistics(clip: str, fast_weights: Path) -> None:
+    """Standard input stays open: a camera that goes on for ever."""
+    command = [sys.executable, "-m", "kd_lightning.commands.enhance", "-", "--pipe", os.devnull]
+    command += ["--stats", "-", *torch_alone(fast_weights)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=False) as running:
+        assert running.stdin and running.stderr and running.stdout
+        running.stdin.write(Path(clip).read_bytes())
+        running.stdin.flush()
+        while b"ms a frame" not in (line := running.stderr.readline()):
+            assert line, "it ended by itself"
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+    assert b"frames shown" in said
+    assert b"Traceback" not in said
+    assert running.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--camera", "0"], "no place for the frames: give one of --show"),
+        (["--show", "--pipe", "x"], "--show and --pipe: give one of"),
+        (["--camera", "0", "--pipe", "x"], "one source"),
+        (["--pipe", "x", "-o", "y.mp4"], "-o y.mp4: a live stream goes to --pipe"),
+        (["--pipe", "-", "--stats", "-"], "--stats a file"),
+        (["--pipe", "x", "--budget-ms", "0"], "--budget-ms 0: give milliseconds above 0"),
+        (["--pipe", "x", "--weights", "none_such"], "none_such: no such weights"),
+    ],
+)
+def test_what_cannot_be_had_is_one_line(
+    clip: str, words: list[str], answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = [] if words == ["--camera", "0"] else [clip]
+    assert main([*inputs, *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("kd-enhance: ")
+    assert answer in line
+
+
+def test_neither_output_nor_live_stream_is_a_usage_error(
+    clip: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([clip])
+    assert "give inputs and -o OUTPUT" in capsys.readouterr().err
