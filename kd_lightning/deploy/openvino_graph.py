@@ -31,7 +31,7 @@ def float_runner(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
     """(B,3,H,W) float32 through the graph `model`, see `read_graph`."""
     graph = read_graph(model)
     # A graph in levels has them exact for 8-bit frames only.
-    infer = inference(graph, "fp32" if _to_levels(graph) else precision)
+    infer = inference(graph, "fp32" if to_levels(graph) else precision)
 
     def run(x: Tensor) -> Tensor:
         return torch.from_numpy(infer(x.contiguous().numpy()).copy())
@@ -49,8 +49,9 @@ def frame_runner(
     """
     network = read_graph(model)
     blocks = works_on_blocks(network, scale)
-    if _to_levels(network):
-        graphs = [(frame_graph(network.clone(), scale, precision), precision)]
+    in_levels = bool(to_levels(network))
+    if in_levels:
+        graphs = [(frame_graph(network.clone(), precision), precision)]
     elif takes_lr:
         graphs = [(_between_frames(network.clone()), precision)]
     else:
@@ -68,7 +69,7 @@ def frame_runner(
             if size is not None:
                 graph = graph.clone()
                 graph.reshape(list(shape))
-                _settle_borders(graph, scale)
+                settle_borders(graph, scale)
                 shape = graph.output(0).shape
             stages.append(inference(graph, number_format))
         return stages
@@ -82,9 +83,18 @@ def frame_runner(
         image = frame.contiguous().numpy()
         for infer in stages:
             image = infer(image)
-        return torch.from_numpy(image.copy())
+        return shuffled(image, scale) if in_levels else torch.from_numpy(image.copy())
 
     return run
+
+
+def shuffled(blocks: np.ndarray, side: int) -> Tensor:
+    """(B,h,w,side*side*3), pixels outside and colours inside, to (B,h*side,w*side,3), a copy. torch
+    is faster at it than OpenVINO."""
+    batch, height, width, channels = blocks.shape
+    rows = torch.from_numpy(blocks).view(batch, height, width, side, channels // side)
+    copy = rows.transpose(2, 3).clone(memory_format=torch.contiguous_format)
+    return copy.view(batch, height * side, width * side, -1)
 
 
 def inference(graph: Any, precision: str) -> Callable[[Any], Any]:
@@ -164,7 +174,7 @@ def _moves_of_pixels(graph: Any) -> list[Any]:
     return [*start, end, *around]
 
 
-def _to_levels(graph: Any) -> Any:
+def to_levels(graph: Any) -> Any:
     """The node that turns the input into 8-bit levels, the first of `OnLr`; None in other forms."""
     (image,) = graph.get_parameters()
     readers = [target.get_node() for target in image.output(0).get_target_inputs()]
@@ -175,8 +185,19 @@ def _to_levels(graph: Any) -> Any:
     return readers[0] if is_constant and np.all(factor.get_data() == LEVELS) else None
 
 
-def frame_graph(graph: Any, scale: int, precision: str) -> Any:
-    """The graph of an `OnLr` from 8 bits to 8 bits, in place."""
+def frame_graph(graph: Any, precision: str) -> Any:
+    """The graph of an `OnLr` from a frame (B,h,w,3) uint8 to blocks for `shuffled`, in place."""
+    import openvino
+    from openvino import opset13 as op
+
+    frame, blocks = from_frame(graph, precision)
+    levels = op.convert(op.round(blocks, "half_to_even"), "u8")
+    return openvino.Model([op.transpose(levels, [0, 2, 3, 1])], [frame])
+
+
+def from_frame(graph: Any, precision: str) -> tuple[Any, Any]:
+    """Of the graph of an `OnLr`, which is changed: a frame as input (B,h,w,3) uint8, and the output
+    (B,scale*scale*3,h,w) in float levels, clamped, pixels outside and colours inside."""
     import openvino
     from openvino import opset13 as op
 
@@ -185,7 +206,7 @@ def frame_graph(graph: Any, scale: int, precision: str) -> Any:
     levels = op.transpose(op.convert(frame, "f32"), [0, 3, 1, 2])
     # Convolutions with 8-bit weights multiply integers where what they read is said to be 8-bit.
     whole = op.fake_quantize(levels, *(np.float32(end) for end in (0, 255, 0, 255)), 256)
-    for target in list(_to_levels(graph).output(0).get_target_inputs()):
+    for target in list(to_levels(graph).output(0).get_target_inputs()):
         reader = target.get_node()
         is_convolution = reader.get_type_name() == "Convolution"
         weight = reader.input_value(1).get_node() if is_convolution else None
@@ -197,12 +218,11 @@ def frame_graph(graph: Any, scale: int, precision: str) -> Any:
             reader.input(1).replace_source_output(rounded.output(0))
     (result,) = graph.get_results()
     shuffle = result.input_value(0).get_node().input_value(0).get_node()
-    blocks = op.clamp(op.round(shuffle.input_value(0), "half_to_even"), 0.0, LEVELS)
-    return openvino.Model([_shuffled(op.convert(blocks, "u8"), scale)], [frame])
+    return frame, op.clamp(shuffle.input_value(0), 0.0, LEVELS)
 
 
 def _with_borders_named(graph: Any) -> Any:
-    """The same graph, of an `OnLr` or an `Interpolation`, for `_settle_borders` to find its way."""
+    """The same graph, of an `OnLr` or an `Interpolation`, for `settle_borders` to find its way."""
     names = dict(
         zip(("/Reciprocal", "/Reciprocal_1"), BORDERS, strict=True)
     )  # as torch writes them
@@ -211,7 +231,7 @@ def _with_borders_named(graph: Any) -> Any:
     return graph
 
 
-def _settle_borders(graph: Any, scale: int) -> None:
+def settle_borders(graph: Any, scale: int) -> None:
     """In a graph for one size: the factors at the borders as constants, by which the engine else
     divides at each pixel."""
     from openvino import opset13 as op
@@ -243,10 +263,5 @@ def _levels(image: Any, side: int = 1) -> Any:
     from openvino import opset13 as op
 
     scaled = op.multiply(op.clamp(image, 0.0, 1.0), np.float32(255))
-    return _shuffled(op.convert(op.round(scaled, "half_to_even"), "u8"), side)
-
-
-def _shuffled(levels: Any, side: int) -> Any:
-    from openvino import opset13 as op
-
+    levels = op.convert(op.round(scaled, "half_to_even"), "u8")
     return op.transpose(op.depth_to_space(levels, "blocks_first", side), [0, 2, 3, 1])

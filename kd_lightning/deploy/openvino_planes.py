@@ -12,12 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from kd_lightning.deploy.on_lr import LEVELS
 from kd_lightning.deploy.onnx_graph import interpolation_to_onnx
 from kd_lightning.deploy.openvino_graph import (
+    from_frame,
     inference,
     inference_of_all,
     on_blocks,
     read_graph,
+    settle_borders,
+    to_levels,
     works_on_blocks,
 )
 from kd_lightning.yuv import Matrix, Plane, Yuv, from_rgb
@@ -30,16 +34,23 @@ def planes_runner(model: Any, precision: str, scale: int, takes_lr: bool) -> Pla
     """(h,w,3) uint8 RGB, matrix and range to planes of (2h, 2w); None for networks that do not work
     on blocks of 2x2 pixels."""
     network = read_graph(model)
-    if takes_lr or scale != SIDE or not works_on_blocks(network, scale):
+    in_levels = bool(to_levels(network))
+    able = in_levels or (not takes_lr and works_on_blocks(network, scale))
+    if scale != SIDE or not able:
         return None
 
     @lru_cache(1)  # a second one would double the memory for feature maps
     def stages(shape: tuple[int, ...], matrix: Matrix, full_range: bool) -> list[Any]:
+        planes = _planes(shape[0], shape[1], matrix, full_range)
+        if in_levels:
+            whole = _blocks_of_frame(network.clone(), precision)
+            whole.reshape([1, *shape])
+            settle_borders(whole, scale)
+            return [inference(whole, precision), inference_of_all(planes, "fp32")]
         interpolation = read_graph(interpolation_to_onnx(scale, True))
         interpolation.reshape([1, *shape])
         blocks = on_blocks(network.clone(), SIDE)
         blocks.reshape(list(interpolation.output(0).shape))
-        planes = _planes(shape[0], shape[1], matrix, full_range)
         return [
             inference(interpolation, "fp32"),
             inference(blocks, precision),
@@ -47,14 +58,24 @@ def planes_runner(model: Any, precision: str, scale: int, takes_lr: bool) -> Pla
         ]
 
     def run(frame: Plane, matrix: Matrix, full_range: bool) -> Yuv:
-        interpolate, restore, convert = stages(frame.shape, matrix, full_range)
-        blocks = restore(interpolate(np.ascontiguousarray(frame)[None]))
+        *restore, convert = stages(frame.shape, matrix, full_range)
+        blocks = np.ascontiguousarray(frame)[None]
+        for stage in restore:
+            blocks = stage(blocks)
         y, chroma, left = convert(blocks)
         u, v = chroma[0].copy()
         u[:, :1], v[:, :1] = left[0]
         return Yuv(y[0, 0].copy(), u, v)
 
     return run
+
+
+def _blocks_of_frame(graph: Any, precision: str) -> Any:
+    import openvino
+    from openvino import opset13 as op
+
+    frame, blocks = from_frame(graph, precision)
+    return openvino.Model([op.divide(blocks, np.float32(LEVELS))], [frame])
 
 
 def _planes(height: int, width: int, matrix: Matrix, full_range: bool) -> Any:

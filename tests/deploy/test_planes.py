@@ -8,7 +8,7 @@ import torch
 
 from kd_lightning.deploy.backends import cpu_has_bf16, from_network
 from kd_lightning.deploy.parity import WrongBackend, checked
-from kd_lightning.models.students import StudentCNN, StudentFast
+from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
 from kd_lightning.yuv import Matrix, Plane, Yuv, rgb_to_yuv
 
 pytest.importorskip("openvino")
@@ -20,12 +20,17 @@ def noise(height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("matrix", ["bt601", "bt709"])
-def test_planes_are_within_a_level_of_the_converted_frame(precision: str, matrix: Matrix) -> None:
+@pytest.mark.parametrize(
+    ("network", "matrix"),
+    [(StudentFast, "bt601"), (StudentFast, "bt709"), (StudentDirect, "bt709")],
+)
+def test_planes_are_within_a_level_of_the_converted_frame(
+    precision: str, network: type[StudentFast | StudentDirect], matrix: Matrix
+) -> None:
     if precision == "bf16" and not cpu_has_bf16():
         pytest.skip("a CPU without bf16")
     torch.manual_seed(1)
-    runner = from_network(StudentFast(width=8, depth=3).eval(), "openvino", CPU, precision)
+    runner = from_network(network(width=8, depth=3).eval(), "openvino", CPU, precision)
     assert runner.planes and runner.frame
     for height, width, full_range in ((12, 16, False), (9, 7, True), (1, 2, False)):
         small = noise(height, width)
