@@ -1,6 +1,6 @@
 /** The student by WebGL2 fragment shaders; see web/README.md for the interface. */
 
-import { geometry, groupsOf, pack, packedBytes } from "../shaders/groups.js";
+import { geometry, pack, passesOf, shares } from "../shaders/groups.js";
 import { VERTEX, interpolationShader, layerShader, outputShader } from "../shaders/glsl.js";
 import { canvasOf, requireSize } from "./source.js";
 
@@ -81,8 +81,7 @@ class WebGl2Engine {
     this.frame = this.#texture2D(this.width, this.height);
     this.image = this.#maps(size.imageGroups);
     const limit = Math.min(gl.getParameter(gl.MAX_DRAW_BUFFERS), gl.getParameter(gl.MAX_COLOR_ATTACHMENTS));
-    for (let from = 0; from < size.imageGroups; from += limit) {
-      const to = Math.min(from + limit, size.imageGroups);
+    for (const [from, to] of shares(size.imageGroups, limit)) {
       const program = this.#program(interpolationShader(model, from, to), ["frame"]);
       this.#passes.push({ program, source: this.frame, kind: gl.TEXTURE_2D, target: this.#target(this.image, from, to) });
     }
@@ -90,7 +89,9 @@ class WebGl2Engine {
     let source = this.image;
     for (const [index, layer] of model.layers.entries()) {
       const maps = pair[index % 2];
-      for (const [from, to] of this.#shares(layer, limit)) {
+      const passes = passesOf(layer, limit, gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE));
+      if (!passes.length) throw new Error("this network is too wide for WebGL2 on this GPU");
+      for (const [from, to] of passes) {
         this.#passes.push({
           program: this.#program(layerShader(layer, to - from), ["source"]),
           parameters: this.#parameters(pack(layer, from, to)),
@@ -105,18 +106,6 @@ class WebGl2Engine {
     this.output = this.#program(outputShader(model), ["image", "detail"]);
     this.upsideDown = gl.getUniformLocation(this.output, "height");
     if (gl.getError() !== gl.NO_ERROR) throw new Error("WebGL2 has no memory for frames of this size");
-  }
-
-  /** Which groups of a layer's outputs each pass computes: as many as can be drawn at once, and as
-   * have their parameters in one uniform block. */
-  #shares(layer, limit) {
-    const block = this.gl.getParameter(this.gl.MAX_UNIFORM_BLOCK_SIZE);
-    const most = Math.min(limit, Math.floor(block / packedBytes(layer, 1)));
-    if (!most) throw new Error("this network is too wide for WebGL2 on this GPU");
-    const groups = groupsOf(layer.out);
-    const count = Math.ceil(groups / most);
-    const bounds = Array.from({ length: count + 1 }, (_, n) => Math.round((n * groups) / count));
-    return bounds.slice(1).map((to, n) => [bounds[n], to]);
   }
 
   #draw({ program, parameters, source, kind, target }) {

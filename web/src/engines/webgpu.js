@@ -1,16 +1,14 @@
 /** The student by WebGPU compute shaders; see web/README.md for the interface. */
 
-import { geometry, groupsOf, pack } from "../shaders/groups.js";
-import { WORKGROUP, interpolationShader, layerShader, outputShader, rowsOf } from "../shaders/wgsl.js";
+import { geometry, groupsOf, pack, planes, rowsOf } from "../shaders/groups.js";
+import { WORKGROUP, interpolationShader, layerShader, outputShader } from "../shaders/wgsl.js";
 import { canvasOf, requireSize } from "./source.js";
 
 export async function create(model, { width, height, canvas }) {
   const adapter = await globalThis.navigator?.gpu?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new Error("this browser has no WebGPU");
-  const size = geometry(model, width, height);
-  const rows = Math.max(1, ...model.layers.map(rowsOf));
-  size.stride = size.blocksWide + 2;
-  size.plane = size.stride * (Math.ceil(size.blocksHigh / rows) * rows + 2);
+  const blocks = geometry(model, width, height);
+  const size = { ...blocks, ...planes(model, blocks) };
   const largest = 8 * size.plane * Math.max(size.imageGroups, size.hiddenGroups);
   const { maxTextureDimension2D, maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
   if (Math.max(size.outWidth, size.outHeight) > maxTextureDimension2D

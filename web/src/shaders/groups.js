@@ -55,6 +55,32 @@ export function geometry(model, width, height) {
   };
 }
 
+/** Rows of blocks that one invocation of the WebGPU engine computes of a layer: what it reads serves
+ * several of them, as long as their sums fit into registers. */
+export const rowsOf = (layer) => Math.max(1, Math.min(4, Math.floor(8 / groupsOf(layer.out))));
+
+/** How the WebGPU engine stores maps: elements from one row of blocks to the next, and from one group
+ * to the next; with a border of zeros, and room for invocations that go beyond the last row. */
+export function planes(model, { blocksWide, blocksHigh }) {
+  const rows = Math.max(1, ...model.layers.map(rowsOf));
+  const stride = blocksWide + 2;
+  return { stride, plane: stride * (Math.ceil(blocksHigh / rows) * rows + 2) };
+}
+
+/** `groups` in the fewest shares of at most `most`, evenly: [from, to (without)] of each. */
+export function shares(groups, most) {
+  const count = Math.ceil(groups / most);
+  const bounds = Array.from({ length: count + 1 }, (_, n) => Math.round((n * groups) / count));
+  return bounds.slice(1).map((to, n) => [bounds[n], to]);
+}
+
+/** Which groups of a layer's outputs each pass of the WebGL2 engine computes: as many as can be drawn
+ * at once, and as have their parameters in one uniform block. [] where not even one has. */
+export function passesOf(layer, drawBuffers, blockBytes) {
+  const most = Math.min(drawBuffers, Math.floor(blockBytes / packedBytes(layer, 1)));
+  return most ? shares(groupsOf(layer.out), most) : [];
+}
+
 /** `count` lines or items, made of 0 to count - 1. */
 export const each = (count, text, between = "\n") =>
   Array.from({ length: count }, (_, index) => text(index)).join(between);

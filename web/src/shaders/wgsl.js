@@ -7,7 +7,7 @@
  */
 
 import { phases } from "../interpolation.js";
-import { each, groupsOf } from "./groups.js";
+import { each, groupsOf, rowsOf } from "./groups.js";
 
 /** Blocks, columns by rows, that one workgroup of every compute shader has. */
 export const WORKGROUP = [16, 4];
@@ -22,10 +22,6 @@ const UNPACKED = `
 fn unpacked(pair: vec2u) -> vec4f {
   return vec4f(unpack2x16float(pair.x), unpack2x16float(pair.y));
 }`;
-
-/** Rows of blocks that one invocation of a layer computes: what it reads serves several of them, as
- * long as their sums fit into registers. */
-export const rowsOf = (layer) => Math.max(1, Math.min(4, Math.floor(8 / groupsOf(layer.out))));
 
 /** The frame, interpolated and unshuffled. */
 export function interpolationShader(model) {
