@@ -49,9 +49,8 @@ def frame_runner(
     """
     network = read_graph(model)
     blocks = works_on_blocks(network, scale)
-    in_levels = bool(to_levels(network))
-    if in_levels:
-        graphs = [(frame_graph(network.clone(), precision), precision)]
+    if to_levels(network):
+        graphs = [(frame_graph(network.clone(), scale, precision), precision)]
     elif takes_lr:
         graphs = [(_between_frames(network.clone()), precision)]
     else:
@@ -83,18 +82,9 @@ def frame_runner(
         image = frame.contiguous().numpy()
         for infer in stages:
             image = infer(image)
-        return shuffled(image, scale) if in_levels else torch.from_numpy(image.copy())
+        return torch.from_numpy(image.copy())
 
     return run
-
-
-def shuffled(blocks: np.ndarray, side: int) -> Tensor:
-    """(B,h,w,side*side*3), pixels outside and colours inside, to (B,h*side,w*side,3), a copy. torch
-    is faster at it than OpenVINO."""
-    batch, height, width, channels = blocks.shape
-    rows = torch.from_numpy(blocks).view(batch, height, width, side, channels // side)
-    copy = rows.transpose(2, 3).clone(memory_format=torch.contiguous_format)
-    return copy.view(batch, height * side, width * side, -1)
 
 
 def inference(graph: Any, precision: str) -> Callable[[Any], Any]:
@@ -185,14 +175,14 @@ def to_levels(graph: Any) -> Any:
     return readers[0] if is_constant and np.all(factor.get_data() == LEVELS) else None
 
 
-def frame_graph(graph: Any, precision: str) -> Any:
-    """The graph of an `OnLr` from a frame (B,h,w,3) uint8 to blocks for `shuffled`, in place."""
+def frame_graph(graph: Any, scale: int, precision: str) -> Any:
+    """The graph of an `OnLr` from a frame to a frame, (B,h,w,3) uint8, in place."""
     import openvino
     from openvino import opset13 as op
 
     frame, blocks = from_frame(graph, precision)
-    levels = op.convert(op.round(blocks, "half_to_even"), "u8")
-    return openvino.Model([op.transpose(levels, [0, 2, 3, 1])], [frame])
+    # By OpenVINO: torch moves pixels faster, but its threads then wait in the way of OpenVINO's.
+    return openvino.Model([_shuffled(op.round(blocks, "half_to_even"), scale)], [frame])
 
 
 def from_frame(graph: Any, precision: str) -> tuple[Any, Any]:
@@ -263,5 +253,12 @@ def _levels(image: Any, side: int = 1) -> Any:
     from openvino import opset13 as op
 
     scaled = op.multiply(op.clamp(image, 0.0, 1.0), np.float32(255))
-    levels = op.convert(op.round(scaled, "half_to_even"), "u8")
-    return op.transpose(op.depth_to_space(levels, "blocks_first", side), [0, 2, 3, 1])
+    return _shuffled(op.round(scaled, "half_to_even"), side)
+
+
+def _shuffled(levels: Any, side: int) -> Any:
+    """(B,C,h,w) float levels to (B,h*side,w*side,C/side**2) uint8."""
+    from openvino import opset13 as op
+
+    large = op.depth_to_space(op.convert(levels, "u8"), "blocks_first", side)
+    return op.transpose(large, [0, 2, 3, 1])

@@ -50,7 +50,7 @@ def integer_convolutions(student: Network) -> int:
     from kd_lightning.deploy.onnx_graph import to_onnx
     from kd_lightning.deploy.openvino_graph import frame_graph
 
-    graph = frame_graph(read_graph(to_onnx(student)), "fp32")
+    graph = frame_graph(read_graph(to_onnx(student)), student.scale, "fp32")
     compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     kinds = [[node[key].astype(str) for key in ("layerType", "runtimePrecision")] for node in nodes]
