@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kd_lightning.deploy.on_lr import SKIP
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.folders import list_folder
 from kd_lightning.imageio.images import read_image
@@ -62,8 +63,11 @@ def quantized(graph: Any, tiles: list[Tensor]) -> Any:
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     except ImportError:
         raise UserError("int8 export needs: pip install 'kd_lightning[int8]'") from None
-    # Rounding the image itself to 8 bits is most of the loss: the first layer stays in float.
-    first = next(op for op in graph.get_ordered_ops() if op.get_type_name() == "Convolution")
+    # Rounding the image itself to 8 bits is most of the loss: the first layer stays in float, and
+    # so does the interpolation of a network that has it inside.
+    convolutions = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    skips = [op for op in convolutions if op.input_value(1).get_node().get_friendly_name() == SKIP]
+    ignored = skips or convolutions[:1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return nncf.quantize(
@@ -71,7 +75,7 @@ def quantized(graph: Any, tiles: list[Tensor]) -> Any:
             nncf.Dataset([tile.numpy() for tile in tiles]),
             subset_size=len(tiles),
             preset=nncf.QuantizationPreset.PERFORMANCE,
-            ignored_scope=nncf.IgnoredScope(names=[first.get_friendly_name()]),
+            ignored_scope=nncf.IgnoredScope(names=[op.get_friendly_name() for op in ignored]),
             # The default clips at the mean of the tiles' extremes, which darkens highlights. Of
             # extremes, their means and quantiles, these lost least on photographs set aside.
             advanced_parameters=nncf.AdvancedQuantizationParameters(

@@ -19,6 +19,7 @@ from kd_lightning.models.interpolate import KERNEL_RADIUS
 from kd_lightning.models.network import Network, fuse, model_info
 
 LEVELS = 255.0
+SKIP = "skip"  # name of the interpolation's kernel in exported graphs
 APART = 1e4  # levels, which neither addend of the output reaches
 # With these a body in levels is the body in [0, 1] with its biases and ranges times 255.
 HOMOGENEOUS = (nn.Conv2d, Int8Conv, nn.ReLU, nn.PReLU, Uint8ReLU)
@@ -43,7 +44,7 @@ class OnLr(nn.Module):
             elif isinstance(layer, Uint8ReLU):
                 layer.top *= LEVELS
         self.interpolation = Interpolation(network.scale, order)
-        self.register_buffer("skip", self.interpolation.kernel * LEVELS)
+        self.register_buffer(SKIP, self.interpolation.kernel * LEVELS)
         self.shuffle = FromBlocks(network.scale)
 
     def forward(self, x: Tensor) -> Tensor:

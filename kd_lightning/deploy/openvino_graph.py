@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.deploy.on_lr import LEVELS, balanced
+from kd_lightning.deploy.on_lr import LEVELS, SKIP, balanced
 from kd_lightning.deploy.onnx_graph import interpolation_to_onnx
 from kd_lightning.deploy.rewrites import blocks_order
 from kd_lightning.deploy.uint8 import Interpolation
@@ -202,7 +202,7 @@ def from_frame(graph: Any, precision: str) -> tuple[Any, Any]:
         weight = reader.input_value(1).get_node() if is_convolution else None
         is_int8 = weight is not None and weight.get_type_name() != "Constant"
         target.replace_source_output((whole if is_int8 else levels).output(0))
-        is_skip = weight is not None and weight.get_friendly_name() == "skip"
+        is_skip = weight is not None and weight.get_friendly_name() == SKIP
         if is_skip and precision == "bf16":
             rounded = op.constant(balanced(weight.get_data()))
             reader.input(1).replace_source_output(rounded.output(0))

@@ -78,7 +78,7 @@ class OpenVino(Backend):
         import openvino
 
         graph = read_graph(to_onnx(network, split=precision != "int8"))
-        if precision == "int8":
+        if precision == "int8" and not model_info(network).int8:  # else it is in 8 bits already
             graph = quantized(graph, calibration)
         for key, value in header.items():
             graph.set_rt_info(json.dumps(value), ["kd_lightning", key])
