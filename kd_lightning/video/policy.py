@@ -3,13 +3,11 @@
 There are rungs, from the best result to the cheapest. At start the best that keeps the rate is
 taken, by what a benchmark says. From then on each frame's time decides:
 
-- down, where the 95th percentile of two seconds is more than the budget of a frame: to the next
-  rung that should be fast enough, or to the last;
+- down, by one rung, where the 95th percentile of two seconds is more than the budget of a frame;
 - up, by one rung, where ten seconds were so quiet that the better rung should take at most
-  COMFORTABLE of the budget. A climb that fails within ten seconds doubles the wait for the next
-  one, five minutes at most, so that a stream does not stutter every twelve seconds.
-
-What a rung would take is what the present one takes, times the ratio of their costs.
+  COMFORTABLE of the budget: what the present one takes, times the ratio of their costs. A climb
+  that fails within ten seconds doubles the wait for the next one, five minutes at most, so that a
+  stream does not stutter every twelve seconds.
 """
 
 import math
@@ -64,7 +62,8 @@ class Policy:
     ) -> None:
         self.rungs = tuple(rungs)
         self.budget = budget
-        self.current = self._first_fitting(0, 1.0)
+        fitting = (n for n, rung in enumerate(rungs) if rung.demand <= COMFORTABLE * budget)
+        self.current = next(fitting, len(rungs) - 1)
         self._clock = clock
         self._wait = QUIET
         self._climbed = False
@@ -100,14 +99,9 @@ class Policy:
             return None
         failed = self._climbed and age < QUIET
         self._wait = min(2 * self._wait, LONGEST_WAIT) if failed else QUIET
-        wanted = self._first_fitting(self.current + 1, load * self.budget / self.rung.demand)
-        return self._change(wanted, now, f"p95 of {TOO_SLOW:g} s at {load:.0%} of the budget")
-
-    def _first_fitting(self, start: int, slowdown: float) -> int:
-        """From `start` on; `slowdown` is how many times its benchmark a rung takes now."""
-        limit = COMFORTABLE * self.budget / slowdown
-        numbers = range(start, len(self.rungs))
-        return next((n for n in numbers if self.rungs[n].demand <= limit), len(self.rungs) - 1)
+        return self._change(
+            self.current + 1, now, f"p95 of {TOO_SLOW:g} s at {load:.0%} of the budget"
+        )
 
     def _change(self, wanted: int, now: float, why: str) -> str:
         before, self._climbed = self.rung, wanted < self.current

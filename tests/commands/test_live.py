@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,10 +16,12 @@ pytest.importorskip("av")
 
 from kd_lightning import Enhancer
 from kd_lightning.commands.enhance import main
+from kd_lightning.video import camera
 from kd_lightning.video.frame import Frame
 from kd_lightning.video.reader import Reader
 from kd_lightning.video.writer import Encoding, Writer
 from kd_lightning.yuv import rgb_to_yuv
+from tests.video.live_parts import FakeCamera
 
 RATE, FRAMES, HEIGHT, WIDTH = 30, 24, 36, 64
 
@@ -71,6 +74,25 @@ def test_a_container_through_pipes_on_both_sides(clip: str, fast_weights: Path) 
     frame = 2 * HEIGHT * 2 * WIDTH * 3
     assert len(done.stdout) > 0 == len(done.stdout) % frame
     assert b"frames shown" in done.stderr
+
+
+def test_a_camera_into_a_virtual_camera(
+    fast_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FFmpeg's virtual device in place of the system's cameras."""
+    device = "testsrc2=size=64x48:rate={}:duration=1,format=yuv420p"
+    monkeypatch.setitem(camera.DEVICES, sys.platform, ("lavfi", device, {}))
+    module = types.ModuleType("pyvirtualcam")
+    monkeypatch.setattr(module, "Camera", FakeCamera, raising=False)
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
+    assert main(["--camera", "25", "--virtual-camera", *torch_alone(fast_weights)]) == 0
+    virtual = FakeCamera.last
+    assert (virtual.size, virtual.fps) == ((96, 128), 25)
+    assert virtual.sent
+    assert virtual.closed
+    said = capsys.readouterr().err
+    assert "other programs find it as /dev/video9" in said
+    assert f"{len(virtual.sent)} of 25 frames shown" in said
 
 
 def test_ctrl_c_ends_a_stream_with_its_statistics(clip: str, fast_weights: Path) -> None:

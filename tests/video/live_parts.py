@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -64,3 +65,25 @@ class Eye:
         self.seen.append(frame.pts)
         self.moments.append(time.monotonic())
         return self.most is None or len(self.seen) < self.most
+
+
+class FakeCamera:
+    """What `pyvirtualcam.Camera` is, as its documentation has it."""
+
+    device = "/dev/video9"
+
+    def __init__(self, width: int, height: int, fps: float) -> None:
+        if width > 1000:
+            raise RuntimeError("'v4l2loopback' backend:\nno device found")
+        self.size, self.fps, self.sent, self.closed = (height, width), fps, list[Any](), False
+        FakeCamera.last = self
+
+    def send(self, frame: np.ndarray) -> None:
+        assert frame.shape == (*self.size, 3)
+        assert frame.dtype == np.uint8
+        self.sent.append(frame)
+
+    def close(self) -> None:
+        self.closed = True
+
+    last: "FakeCamera"

@@ -8,7 +8,6 @@ import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from kd_lightning.errors import UserError
 from kd_lightning.video.frame import Frame
 from kd_lightning.video.sinks import Pipe, VirtualCamera, Window
-from tests.video.live_parts import frame
+from tests.video.live_parts import FakeCamera, frame
 
 
 @pytest.fixture(scope="module")
@@ -110,28 +109,6 @@ def test_a_pipe_whose_reader_leaves_ends_the_stream(tmp_path: Path) -> None:
 def test_a_pipe_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--pipe .*missing/x: No such file"):
         Pipe(str(tmp_path / "missing" / "x"))
-
-
-class FakeCamera:
-    """What `pyvirtualcam.Camera` is, as its documentation has it."""
-
-    device = "/dev/video9"
-
-    def __init__(self, width: int, height: int, fps: float) -> None:
-        if width > 1000:
-            raise RuntimeError("'v4l2loopback' backend:\nno device found")
-        self.size, self.fps, self.sent, self.closed = (height, width), fps, list[Any](), False
-        FakeCamera.last = self
-
-    def send(self, frame: np.ndarray) -> None:
-        assert frame.shape == (*self.size, 3)
-        assert frame.dtype == np.uint8
-        self.sent.append(frame)
-
-    def close(self) -> None:
-        self.closed = True
-
-    last: "FakeCamera"
 
 
 @pytest.fixture
