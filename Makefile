@@ -58,5 +58,8 @@ docs: $(VENV)/full ## the documentation site, in build/site
 dashboard: $(VENV)/core ## dashboard.html: all runs of logs/ and experiments/ on one page
 	$(BIN)/python -m kd_lightning.commands.dashboard $(RUNS) -o dashboard.html
 
+wasm: ## build the kernel of web/src/engines/wasm.js (needs clang and wasm-ld)
+	web/wasm/build.sh
+
 clean: ## remove what the build made; logs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from kd_lightning.deploy.parity import compare
 from kd_lightning.deploy.plain_body import Layer, PlainBody, plain_body
 from kd_lightning.files import write_atomic
-from kd_lightning.models.interpolate import super_resolve
+from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.network import ModelInfo, Network
 
 SUFFIX = ".kdw"
@@ -41,8 +42,8 @@ def write_browser(
     body = plain_body(network, target)
     golden = golden_frame()
     tensors = {"golden.lr": golden, "golden.sr": _restored(network, golden)}
-    for index, layer in enumerate(body.layers):
-        parts = {"weight": layer.weight, "bias": layer.bias, "slope": layer.slope}
+    for index, (layer, peak) in enumerate(zip(body.layers, peaks(body), strict=True)):
+        parts = {"weight": layer.weight, "bias": layer.bias, "slope": layer.slope, "peak": peak}
         for part, tensor in parts.items():
             if tensor is not None:
                 tensors[f"layers.{index}.{part}"] = tensor.bfloat16()
@@ -98,6 +99,33 @@ def golden_frame() -> Tensor:
         0, 40, (height - height // 2, width - width // 2, 3)
     )
     return torch.from_numpy(frame.round().clip(0, 255).astype(np.uint8))
+
+
+@torch.inference_mode()
+def peaks(body: PlainBody) -> list[Tensor]:
+    """(out) float32 of each layer: the largest absolute value of its output in any of the frames
+    of `_hard_frames`. Engines that compute in integers choose their ranges by it."""
+    x = upscale(_hard_frames(), body.info.scale).clamp(0, 1)
+    return [maps.abs().amax(dim=(0, 2, 3)) for maps in islice(body.maps(x), 1, None)]
+
+
+def _hard_frames(side: int = 20) -> Tensor:
+    """(N,3,side,side) float32 in [0, 1] that drive a network further than photographs do: black
+    and white noise in grains of 1 to 4 pixels, colours alike or each its own; stripes at several
+    angles, white on black and in pairs of saturated colours."""
+    generator = torch.Generator().manual_seed(0)
+    frames = []
+    for grain, colours in product((1, 2, 3, 4), (1, 3)):
+        coarse = torch.randint(0, 2, (4, colours, side, side), generator=generator).float()
+        grains = coarse.repeat_interleave(grain, 2).repeat_interleave(grain, 3)
+        frames.append(grains[..., :side, :side].expand(-1, 3, -1, -1))
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    directions = ((1, 0), (0, 1), (1, 1), (1, -1), (1, 2), (2, 1))
+    for width, (across, down) in product((1, 2, 3, 4), directions):
+        stripes = ((across * x + down * y) // width % 2).float()
+        pair = torch.randint(0, 2, (2, 3, 1, 1), generator=generator).float()
+        frames += [stripes.expand(1, 3, -1, -1), torch.lerp(*pair, stripes)[None]]
+    return torch.cat(frames)
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
 """Networks that are a list of plain convolutions around a pixel-unshuffle: what engines of one's
 own, such as those of a browser, can run."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,15 +41,22 @@ class PlainBody:
     def __call__(self, x: Tensor) -> Tensor:
         """(B,3,H,W) float32 in [0, 1] to the same shape, not clamped."""
         factor, (height, width) = self.info.unshuffle_factor, x.shape[-2:]
+        *_, detail = self.maps(x)
+        return x + F.pixel_shuffle(detail, factor)[..., :height, :width]
+
+    def maps(self, x: Tensor) -> Iterator[Tensor]:
+        """`x` unshuffled, then the output of each layer, (B,out,ceil(H/factor),ceil(W/factor))."""
+        factor, (height, width) = self.info.unshuffle_factor, x.shape[-2:]
         pads = (0, -width % factor, 0, -height % factor)
         maps = F.pixel_unshuffle(F.pad(x, pads, mode="replicate"), factor)
+        yield maps
         for layer in self.layers:
             maps = F.conv2d(maps, layer.weight, layer.bias, padding=1)
             if layer.activation == "relu":
                 maps = maps.relu()
             elif layer.slope is not None:
                 maps = F.prelu(maps, layer.slope)
-        return x + F.pixel_shuffle(maps, factor)[..., :height, :width]
+            yield maps
 
 
 def plain_body(network: Network, source: Path) -> PlainBody:

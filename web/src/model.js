@@ -2,8 +2,8 @@
  * Reads the file that `kd-export NAME -o web/` writes; its format is in web/README.md.
  *
  * @typedef {{in: number, out: number, activation: "none" | "relu" | "prelu",
- *   weight: Float32Array, bias: Float32Array, slope: Float32Array | null}} Layer
- *   `weight` is (out, in, 3, 3); `slope` is (out).
+ *   weight: Float32Array, bias: Float32Array, slope: Float32Array | null, peak: Float32Array}} Layer
+ *   `weight` is (out, in, 3, 3); `slope` and `peak` are (out).
  * @typedef {{width: number, height: number, data: Uint8Array}} Pixels  (height, width, 3)
  * @typedef {{name: string, scale: number, unshuffleFactor: number, radius: number,
  *   degradation: string | null, parameters: number, layers: Layer[],
@@ -38,6 +38,7 @@ export function parseModel(buffer, source = "model") {
       weight: tensor(`layers.${index}.weight`).data,
       bias: tensor(`layers.${index}.bias`).data,
       slope: slope && slope.length === 1 ? new Float32Array(layer.out).fill(slope[0]) : slope,
+      peak: tensor(`layers.${index}.peak`).data,
     };
   });
   const pixels = (name) => {
