@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def is_live(options: argparse.Namespace) -> bool:
     """Whether the options ask for a live stream."""
-    return bool(options.camera or _places(options))
+    alone = options.stats or options.budget_ms is not None  # which `run` then refuses
+    return bool(options.camera or _places(options) or alone)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -96,8 +97,14 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"{given}: give one of --show, --virtual-camera, --pipe FILE")
     if bool(options.camera) == bool(options.input) or len(options.input) > 1:
         raise UserError("a live stream has one source: --camera NUMBER, or one input")
-    if options.output:
-        raise UserError(f"-o {options.output}: a live stream goes to {places[0]}; leave -o out")
+    meaningless = {
+        "-o": options.output,
+        "--tile": options.tile != "auto",
+        "--max-pixels": options.max_pixels,
+        "--force": options.force,
+    }
+    for name in (name for name, given in meaningless.items() if given):
+        raise UserError(f"{name}: has no meaning for a live stream; leave it out")
     if options.pipe == options.stats == STDOUT:
         raise UserError("--pipe - and --stats -: standard output takes one; give --stats a file")
     if options.budget_ms is not None and not options.budget_ms > 0:

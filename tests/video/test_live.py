@@ -1,6 +1,7 @@
 """Three threads and room for one frame between them: it never lags, it drops."""
 
 import itertools
+import json
 import re
 import threading
 import time
@@ -162,3 +163,22 @@ def test_the_program_of_the_page_runs(
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("(64, 96) ")
     assert " of 4 frames shown" in printed[-1]
+
+
+@pytest.mark.parametrize("sink", ["pipe", "window"])
+def test_the_figures_of_the_page_are_those_that_were_measured(sink: str) -> None:
+    """And they are what is promised: no drops, p95 within two frame times, the policy in time."""
+    name = "live.json" if sink == "pipe" else "live_window.json"
+    measured = json.loads((ROOT / "experiments" / "video" / name).read_text())
+    run, slow = measured["run"], measured["too_slow"]
+    ms, page = run["latency_ms"], (ROOT / "docs/live.md").read_text()
+    row = f"| {sink} | {run['shown']} | {run['dropped']} | {ms['p50']:.0f} | {ms['p95']:.0f}"
+    assert f"{row} | {ms['max']:.0f} |" in page
+    first, longest = slow["changes"][0][0], slow["latency_ms_before"]["max"]
+    assert (
+        f"| {sink} | {first:.1f} | {longest:.0f} | {slow['latency_ms_after']['p95']:.0f} |" in page
+    )
+    assert (run["shown"], run["dropped"], run["changes"]) == (1800, 0, [])
+    assert ms["p95"] < 2 * 1000 / 30
+    assert first < 3
+    assert longest < 2.5 * 1000 * slow["times_too_slow"] / 30
