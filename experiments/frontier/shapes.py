@@ -2,9 +2,10 @@
 
 python experiments/frontier/shapes.py [NAME ...] writes shapes.json here and prints a table.
 Weights are random: speed only. Every shape takes the LR image itself; its skip is a bicubic
-convolution; shuffle and rounding are inside. All are compiled first and then take turns, so that
-a slow minute of the machine falls on each alike; the yardstick, `student_tiny` as the package runs
-it, takes turns with them. A time is the median of its turns.
+convolution; shuffle and rounding are inside. `StudentDirect` is what the package makes of it, in
+both of its number formats. All are compiled first and then take turns, so that a slow minute of
+the machine falls on each alike; the yardstick, `student_tiny` as the package runs it, takes turns
+with them. A time is the median of its turns.
 """
 
 import json
@@ -19,12 +20,14 @@ import numpy as np
 import torch
 
 from kd_lightning.benchmark.machine import describe
-from kd_lightning.deploy.backends import open_weights
+from kd_lightning.deploy.backends import from_network, open_weights
 from kd_lightning.deploy.openvino_graph import inference
 from kd_lightning.models.pretrained import shipped
+from kd_lightning.models.students import StudentDirect
 
 HEIGHT, WIDTH = 540, 960
 TURNS = 15
+CPU = torch.device("cpu")
 YARDSTICKS = ("student_tiny", "student_fast")
 Values = Any  # a node of an OpenVINO graph
 generator = np.random.default_rng(0)
@@ -42,12 +45,25 @@ def main() -> None:
         if not sys.argv[1:] or name in sys.argv[1:]:
             infer = inference(graph(body), "bf16")
             calls[name] = lambda infer=infer: infer(frame)
+    for width, depth in DIRECT:
+        for int8 in (False, True):
+            name = f"{width}x{depth} StudentDirect {'int8' if int8 else 'bf16'}"
+            if not sys.argv[1:] or name in sys.argv[1:]:
+                runner = from_network(direct(width, depth, int8), "openvino", CPU, "bf16")
+                calls[name] = lambda runner=runner: runner.frame(torch.from_numpy(frame))
     ms = take_turns(calls)
     rows = {name: {"ms": value, "T": value / ms[YARDSTICKS[0]]} for name, value in ms.items()}
     result = {"machine": describe(), "turns": TURNS, "rows": rows}
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     for name, row in rows.items():
         print(f"{name:28} {row['ms']:7.2f} ms {row['T']:6.3f} T")
+
+
+def direct(width: int, depth: int, int8: bool) -> StudentDirect:
+    """With random weights, and the ranges of a step of training."""
+    student = StudentDirect(width=width, depth=depth, int8=int8)
+    student.train()(torch.rand(1, 3, 64, 64))
+    return student.eval()
 
 
 def take_turns(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
@@ -62,25 +78,25 @@ def take_turns(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def graph(body: Callable[[Values], Values]) -> Any:
-    """(1,540,960,3) uint8 to (1,1080,1920,3) uint8."""
+def graph(body: Callable[[Values], Values], channels: int = 3) -> Any:
+    """(1,540,960,channels) uint8 to (1,1080,1920,channels) uint8."""
     import openvino
     from openvino import opset13 as op
 
-    frame = op.parameter([1, HEIGHT, WIDTH, 3], openvino.Type.u8)
+    frame = op.parameter([1, HEIGHT, WIDTH, channels], openvino.Type.u8)
     lr = op.transpose(op.convert(frame, "f32"), [0, 3, 1, 2])
     levels = op.convert(op.clamp(op.round(body(lr), "half_to_even"), 0.0, 255.0), "u8")
     large = op.transpose(op.depth_to_space(levels, "blocks_first", 2), [0, 2, 3, 1])
     return openvino.Model([large], [frame])
 
 
-def conv(x: Values, fan_out: int, side: int = 3) -> Values:
+def conv(x: Values, fan_out: int, side: int = 3, stride: int = 1) -> Values:
     from openvino import opset13 as op
 
     fan_in = x.get_output_partial_shape(0)[1].get_length()
     weight = generator.normal(0, (side**2 * fan_in) ** -0.5, (fan_out, fan_in, side, side))
     pads = [side // 2] * 2
-    out = op.convolution(x, weight.astype(np.float32), [1, 1], pads, pads, [1, 1])
+    out = op.convolution(x, weight.astype(np.float32), [stride] * 2, pads, pads, [1, 1])
     return op.add(out, generator.normal(0, 1, (1, fan_out, 1, 1)).astype(np.float32))
 
 
@@ -216,6 +232,18 @@ SHAPES = {f"{width}x{depth}": stack(width, depth) for width, depth in SIZES} | {
     "16x8 product": product(16, 8),
     "16x5 1x1 to 32": one_by_one(16, 5, 32),
 }
+DIRECT = [
+    (16, 5),
+    (16, 7),
+    (16, 8),
+    (16, 9),
+    (16, 13),
+    (32, 5),
+    (32, 6),
+    (32, 9),
+    (32, 13),
+    (48, 7),
+]
 
 if __name__ == "__main__":
     main()
