@@ -35,6 +35,7 @@ from kd_lightning.data.device_cache import CropPlaces, DeviceCache
 from kd_lightning.data.pairing import split_stems
 from kd_lightning.data.prepare import prepare_triplets
 from kd_lightning.data.sources import Source, fetch_automatic
+from kd_lightning.data.store import MANIFEST
 from kd_lightning.data.triplets import Recipe, SizeMismatch, Triplets, open_triplets
 from kd_lightning.download import home
 from kd_lightning.errors import UserError
@@ -168,6 +169,13 @@ class TripletDataModule(LightningDataModule):
             fetch_automatic(missing[0], self.root, self.source, self.cache)
         for triplets, stems in self._selections():
             prepare_triplets(triplets, stems, self.cache, self.prepare_workers)
+
+    def manifests(self) -> dict[str, Path]:
+        """What the data were made from, with the hash of each file: name -> `manifest.json` of a
+        store. `prepare_data` must have filled them."""
+        stores = {str(s.folder): s for selection in self._selections() for s in selection[0].stores}
+        files = [store.folder / MANIFEST for store in stores.values() if store.committed]
+        return {f"{number:02d}_{file.parent.name}": file for number, file in enumerate(files)}
 
     def check(self) -> list[Path]:
         """Read every stored file; the damaged and missing ones are returned and dropped, and the

@@ -14,6 +14,8 @@ from kd_lightning.distill.module import DistillationModule
 from kd_lightning.distill.publish import log_image
 from kd_lightning.imageio import comparison as pictures
 
+LONGEST = 100  # characters of an image's name
+
 
 class ValidationLines(Callback):
     """Prints a line after each validation: progress that a log file keeps too."""
@@ -61,24 +63,28 @@ class ComparisonImages(Callback):
     """Writes lr | bicubic | student | teacher | hr with a zoomed detail to `folder` and to
     the loggers that take images.
 
-    One picture of the first validation image after each validation, one of the first image of
-    each test set.
+    One of each of the first validation images, the same ones after each validation, and one of
+    the first image of each test set.
 
     Args:
         folder: where the PNG files go.
-        every_n_epochs: validations between two pictures.
+        every_n_epochs: epochs between two images of the same.
+        images: how many validation images are shown; 0: none.
     """
 
-    def __init__(self, folder: str, every_n_epochs: int = 1) -> None:
+    def __init__(self, folder: str, every_n_epochs: int = 1, images: int = 1) -> None:
         self.folder = Path(folder)
         self.every_n_epochs = every_n_epochs
+        self.images = images
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         due = trainer.current_epoch % self.every_n_epochs == 0 and not trainer.sanity_checking
-        if batch_idx == 0 and due:
-            self.write(trainer, pl_module, batch, "val", f"epoch_{trainer.current_epoch:04d}")
+        if batch_idx < self.images and due and batch["stem"] != [""]:
+            name = batch["stem"][0][:LONGEST]
+            file = f"val_{name}_epoch_{trainer.current_epoch:04d}.png"
+            self.write(trainer, pl_module, batch, file, f"val/comparison/{name}")
 
     def on_test_batch_end(
         self,
@@ -90,15 +96,16 @@ class ComparisonImages(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if batch_idx == 0:
-            self.write(trainer, pl_module, batch, "test", pl_module.test_names()[dataloader_idx])
+            name = pl_module.test_names()[dataloader_idx]
+            self.write(trainer, pl_module, batch, f"test_{name}.png", f"test/comparison/{name}")
 
     @torch.no_grad()
     def write(
-        self, trainer: Trainer, module: DistillationModule, batch: Any, kind: str, name: str
+        self, trainer: Trainer, module: DistillationModule, batch: Any, file: str, key: str
     ) -> None:
         if not trainer.is_global_zero:
             return
         columns = pictures.triplet_columns(batch, module.restore(batch))
         picture = pictures.comparison(columns, batch["hr"][0], batch["bicubic"][0])
-        pictures.save(picture, self.folder / f"{kind}_{name}.png")
-        log_image(trainer.loggers, f"{kind}/comparison/{name}", picture, trainer.global_step)
+        pictures.save(picture, self.folder / file)
+        log_image(trainer.loggers, key, picture, trainer.global_step)

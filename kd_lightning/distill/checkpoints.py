@@ -9,6 +9,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from kd_lightning.distill.publish import log_summary
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
 
@@ -53,6 +54,14 @@ class RunCheckpoint(ModelCheckpoint):
             super().on_train_batch_end(trainer, *args)
         elif self.monitor is None:
             self._defer_save_until_validation = True
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        before = self.best_model_score
+        super().on_validation_end(trainer, pl_module)
+        score = self.best_model_score
+        if self.monitor and score is not None and score is not before and trainer.is_global_zero:
+            step = trainer.global_step - 1  # that of the score's row in the logs
+            log_summary(trainer.loggers, {f"best/{self.monitor}": float(score), "best/step": step})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(relocated(state_dict, str(self.dirpath)))

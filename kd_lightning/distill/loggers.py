@@ -2,17 +2,15 @@
 
 import csv
 import io
-import netrc
 import os
-import secrets
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 import numpy as np
-import wandb
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from filelock import FileLock
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
@@ -21,18 +19,10 @@ from kd_lightning.errors import UserError
 from kd_lightning.files import unwritable, write_atomic
 
 KEPT_ROWS = 50  # rows in memory before they are written; every checkpoint writes them too
-WANDB_MODES: dict[str, Literal["online", "offline", "disabled"]] = {
-    "online": "online",
-    "run": "online",
-    "shared": "online",
-    "offline": "offline",
-    "dryrun": "offline",
-    "disabled": "disabled",
-}
 
 
 class RunCSVLogger(Logger):
-    """`metrics.csv` in the run folder, written by the first process alone.
+    """`metrics.csv` (or another file) in the run folder, written by the first process alone.
 
     A kill at any moment leaves whole rows, but perhaps for the last; a resumed run keeps the rows
     of the steps before its checkpoint.
@@ -40,11 +30,14 @@ class RunCSVLogger(Logger):
     Args:
         folder: the run folder.
         resume_step: optimizer step of the checkpoint that the run continues, or None.
+        file: name of the file.
     """
 
-    def __init__(self, folder: str, resume_step: int | None = None) -> None:
+    def __init__(
+        self, folder: str, resume_step: int | None = None, file: str = "metrics.csv"
+    ) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.path = Path(folder) / file
         self._columns: list[str] = []
         self._rows: list[dict[str, Any]] = []  # not yet written
         if is_first_process():
@@ -117,50 +110,6 @@ class RunCSVLogger(Logger):
         return list(reader.fieldnames or []), rows
 
 
-class RunWandbLogger(WandbLogger):
-    """W&B: one run for each run folder, online, offline or not at all as `wandb_mode` says.
-
-    The run's id is kept in `<folder>/wandb_id`, so that a resumed run continues it.
-
-    Args:
-        folder: the run folder.
-        project: W&B project.
-        name: display name of the run.
-        group: runs shown together, for example the jobs of a sweep; or None.
-        tags: labels.
-    """
-
-    def __init__(
-        self,
-        folder: str,
-        project: str,
-        name: str | None = None,
-        group: str | None = None,
-        tags: list[str] | None = None,
-    ) -> None:
-        mode = wandb_mode()
-        super().__init__(
-            save_dir=folder,
-            project=project,
-            name=name,
-            group=group,
-            tags=tags,
-            id=run_id(Path(folder) / "wandb_id") if is_first_process() else None,
-            resume="allow",
-            offline=mode == "offline",
-            settings=wandb.Settings(silent=True, console="off", mode=mode),
-        )
-        self._wandb_init.pop("anonymous", None)  # W&B warns of it, and has dropped it
-
-    def log_file(self, path: Path, metadata: Mapping[str, Any]) -> None:
-        """Keep the file as a W&B artifact of the type "model"."""
-        entry = wandb.Artifact(
-            f"student-{self.experiment.id}", type="model", metadata=dict(metadata)
-        )
-        entry.add_file(str(path))
-        self.experiment.log_artifact(entry)
-
-
 class RunTensorBoardLogger(TensorBoardLogger):
     """TensorBoard's events in `<folder>/tensorboard`.
 
@@ -184,38 +133,72 @@ class RunTensorBoardLogger(TensorBoardLogger):
         for image in images:
             self.experiment.add_image(key, np.asarray(image), step, dataformats="HWC")
 
-
-def run_id(file: Path) -> str:
-    """The W&B id in `file`; a new one where there is none."""
-    if not file.is_file():
-        write_atomic(file, secrets.token_hex(4).encode())
-    return file.read_text().strip()
+    def log_summary(self, values: Mapping[str, float]) -> None:
+        """Keep the latest value of each."""
+        for name, value in values.items():
+            self.experiment.add_scalar(name, value)
 
 
-def wandb_mode() -> Literal["online", "offline", "disabled"]:
-    """What W&B's own switches say: WANDB_DISABLED, WANDB_MODE, or what `wandb offline` and `wandb
-    disabled` have written. Where none says anything: online if W&B can log in, else offline.
+class RunMLflowLogger(MLFlowLogger):
+    """MLflow: one run for each run folder; its id is kept in `<folder>/mlflow_id`.
+
+    A local database takes the files of its runs into `mlruns` beside it; a server has a place of
+    its own.
+
+    Args:
+        folder: the run folder.
+        tracking_uri: `sqlite:///<file>`, or the address of a server.
+        experiment: runs shown together.
 
     Raises:
-        UserError: WANDB_MODE is none of W&B's.
+        UserError: MLflow is not installed.
     """
-    if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
-        return "disabled"
-    settings = wandb.Settings()
-    settings.update_from_system_settings()
-    asked = os.environ.get("WANDB_MODE", "").lower() or settings.mode
-    if asked not in WANDB_MODES:
-        raise UserError(f"WANDB_MODE={asked}: choose one of {', '.join(WANDB_MODES)}")
-    mode = WANDB_MODES[asked]
-    return "offline" if mode == "online" and not has_credentials() else mode
 
+    def __init__(self, folder: str, tracking_uri: str, experiment: str) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        kept = Path(folder) / "mlflow_id"
+        database = tracking_uri.removeprefix("sqlite:///")
+        local = database != tracking_uri
+        beside = Path(database).absolute().parent
+        try:
+            super().__init__(
+                experiment_name=experiment,
+                tracking_uri=tracking_uri,
+                artifact_location=(beside / "mlruns").as_uri() if local else None,
+                run_id=kept.read_text().strip() if kept.is_file() else None,
+            )
+        except ModuleNotFoundError as error:
+            raise UserError(
+                "logger=mlflow needs the extra: pip install 'kd_lightning[mlflow]'"
+            ) from error
+        if is_first_process():
+            if local:
+                beside.mkdir(parents=True, exist_ok=True)
+            # Two runs that start at once would both make the tables.
+            with FileLock(f"{database}.lock") if local else nullcontext():
+                write_atomic(kept, str(self.run_id).encode())
 
-def has_credentials() -> bool:
-    """Whether W&B can log in without asking: by WANDB_API_KEY, or `wandb login`'s netrc entry."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+    @rank_zero_only
+    def log_image(self, key: str, images: list[Image.Image], step: int | None = None) -> None:
+        """Keep 8-bit RGB images as `<key>/<step>.png`."""
+        for image in images:
+            self.experiment.log_image(
+                self.run_id, image, artifact_file=f"{key}/{step or 0:08d}.png"
+            )
+
+    @rank_zero_only
+    def log_file(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        """Keep the file, and what describes it."""
+        self.experiment.log_artifact(self.run_id, str(path))
+        self.experiment.log_dict(self.run_id, dict(metadata), f"{path.stem}.json")
+
+    @rank_zero_only
+    def use_data(self, files: Mapping[str, Path]) -> None:
+        """Keep the manifests of what the run learns from."""
+        for name, path in files.items():
+            self.experiment.log_artifact(self.run_id, str(path), f"data/{name}")
+
+    @rank_zero_only
+    def log_summary(self, values: Mapping[str, float]) -> None:
+        """Keep the latest value of each."""
+        self.log_metrics(values)

@@ -26,6 +26,7 @@ warnings.filterwarnings("ignore", message="It is recommended to use `self.log.*s
 Batch = dict[str, Any]
 Scores = dict[str, ImageScores]
 ROWS = ("bicubic", "student", "teacher")
+TO_TEACHER = "to_teacher"  # the student's output scored against the teacher's
 
 
 class DistillationModule(LightningModule):
@@ -75,6 +76,7 @@ class DistillationModule(LightningModule):
         self.val_scores: Scores = {}
         self.test_scores: dict[str, Scores] = {}
         self.baselines_logged = False
+        self.batch_size = 0  # crops of a step in this process
 
     def forward(self, batch: Batch) -> Tensor:
         """The student's output (B,3,H,W) for a batch of crops, unclamped."""
@@ -99,6 +101,7 @@ class DistillationModule(LightningModule):
         return image.contiguous(memory_format=torch.channels_last)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.batch_size = len(batch["hr"])
         terms = self.loss(self(batch), batch["hr"], batch.get("teacher"))
         loss = terms.pop("loss")
         if self.features is not None:
@@ -123,8 +126,15 @@ class DistillationModule(LightningModule):
         if (self.global_step + 1) % trainer.log_every_n_steps == 0:
             mean = trainer.strategy.reduce
             row = {f"train/{name}": float(mean(terms[name].detach())) for name in sorted(terms)}
+            place = {"epoch": self.current_epoch, "images": self.images_seen(1)}
             for logger in self.loggers:
-                logger.log_metrics({**row, "epoch": self.current_epoch}, self.global_step)
+                logger.log_metrics({**row, **place}, self.global_step)
+
+    def images_seen(self, ahead: int = 0) -> int:
+        """Training crops of all processes until `ahead` steps from now."""
+        trainer: Any = self.trainer
+        each = self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        return int((self.global_step + ahead) * each)
 
     def earlier_checkpoints(self) -> str:
         """What to tell of the run's checkpoints where it breaks off; nothing if it has none."""
@@ -133,7 +143,7 @@ class DistillationModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         rows = ("student",) if self.baselines_logged else ROWS
-        self.val_scores = self.new_scores(rows)
+        self.val_scores = self.new_scores((*rows, TO_TEACHER))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.update_scores(self.val_scores, batch)
@@ -141,6 +151,7 @@ class DistillationModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         for row, scores in self.val_scores.items():
             self.log_scores("val" if row == "student" else f"val/{row}", scores)
+        self.log("images", float(self.images_seen()))
         self.baselines_logged |= not self.trainer.sanity_checking
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -160,11 +171,11 @@ class DistillationModule(LightningModule):
         one to do it."""
         if batch.get("stem") == [""]:
             return
+        images = {**batch, "student": self.restore(batch)}
         for row, scores in rows.items():
-            if row == "student":
-                scores.update(self.restore(batch), batch["hr"])
-            elif row in batch:
-                scores.update(batch[row], batch["hr"])
+            image, target = ("student", "teacher") if row == TO_TEACHER else (row, "hr")
+            if image in images and target in images:
+                scores.update(images[image], images[target])
 
     def log_scores(self, prefix: str, scores: ImageScores) -> None:
         """Log `<prefix>/ssim` (RGB), `<prefix>/psnr_y` and so on for each metric, if any process

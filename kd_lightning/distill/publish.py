@@ -23,6 +23,22 @@ class TakesFiles(Protocol):
         """Keep the file, with JSON values that describe it."""
 
 
+@runtime_checkable
+class TakesData(Protocol):
+    """A logger that keeps what a run learns from."""
+
+    def use_data(self, files: Mapping[str, Path]) -> None:
+        """Note the files, by name, as inputs of the run."""
+
+
+@runtime_checkable
+class TakesSummary(Protocol):
+    """A logger that keeps single values of a run beside its curves."""
+
+    def log_summary(self, values: Mapping[str, float]) -> None:
+        """Keep the values; later ones replace those of the same name."""
+
+
 def log_image(loggers: Iterable[Any], key: str, image: Image.Image, step: int) -> None:
     """Hand `image` to each logger that takes images."""
     for logger in loggers:
@@ -35,3 +51,17 @@ def log_file(loggers: Iterable[Any], path: Path, metadata: Mapping[str, Any]) ->
     for logger in loggers:
         if isinstance(logger, TakesFiles):
             logger.log_file(path, metadata)
+
+
+def use_data(loggers: Iterable[Any], files: Mapping[str, Path]) -> None:
+    """Hand the manifests of the data to each logger that keeps inputs."""
+    for logger in loggers:
+        if isinstance(logger, TakesData):
+            logger.use_data(files)
+
+
+def log_summary(loggers: Iterable[Any], values: Mapping[str, float]) -> None:
+    """Hand single values to each logger that keeps them."""
+    for logger in loggers:
+        if isinstance(logger, TakesSummary):
+            logger.log_summary(values)

@@ -10,8 +10,9 @@ from lightning import Trainer
 from rich.console import Console
 from rich.table import Table
 
+from kd_lightning.distill.metrics import log_name
 from kd_lightning.distill.module import ROWS, DistillationModule
-from kd_lightning.distill.publish import log_file
+from kd_lightning.distill.publish import log_file, log_summary
 from kd_lightning.files import write_atomic
 from kd_lightning.models.artifact import save_artifact
 from kd_lightning.models.checkpoint import student_arguments
@@ -40,10 +41,21 @@ def save_results(
     }
     artifact = save_artifact(folder / "student.safetensors", module.student, arguments, metadata)
     log_file(trainer.loggers, artifact, results)
+    log_summary(trainer.loggers, test_summary(results))
     Console().print(results_table(results, module.metrics))
     print(f"images      {folder / 'images'}", f"artifact    {artifact}", sep="\n")
     for offline in sorted((folder / "wandb").glob("offline-run-*")):
         print(f"W&B         {offline} (offline; `wandb sync` uploads it)")
+
+
+def test_summary(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """`test/<set>/ssim`, `test/<set>/bicubic/ssim` and so on, as validations are named."""
+    return {
+        "/".join(["test", name, *([] if row == "student" else [row]), log_name(metric)]): value
+        for name, rows in results.items()
+        for row in ROWS
+        for metric, value in rows.get(row, {}).items()
+    }
 
 
 def config_hash(config: dict[str, Any]) -> str:

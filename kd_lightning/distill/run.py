@@ -19,6 +19,7 @@ from kd_lightning.distill.losses import make_loss
 from kd_lightning.distill.metrics import make_metrics
 from kd_lightning.distill.module import DistillationModule, spans_the_run
 from kd_lightning.distill.processes import is_first_process, processes
+from kd_lightning.distill.publish import use_data
 from kd_lightning.distill.results import save_results
 from kd_lightning.distill.resume import Resume, accept
 from kd_lightning.distill.summary import summary
@@ -85,6 +86,8 @@ def train(cfg: DictConfig) -> float | None:
             plugins=[AtomicCheckpointIO()],
         )
         with processes(trainer):
+            if is_first_process():
+                use_data(trainer.loggers, data.manifests())
             started = time.perf_counter()
             checkpoint = resume and str(resume.path)
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)

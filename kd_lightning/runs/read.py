@@ -26,6 +26,7 @@ MOST_KEYS = 5000  # of a configuration
 DEEPEST = 20  # levels of a configuration
 LONGEST = 10_000  # characters that a reference may become
 MARKS = (".hydra/config.yaml", "metrics.csv", "metrics.json", FAILED)
+CURVES = ("metrics.csv", "speed.csv")
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 REFERENCE = re.compile(r"\$\{([\w.@-]+)\}")
 STEP = re.compile(r"[0-9]{1,15}")
@@ -54,7 +55,7 @@ class Run:
         folder: where it lies.
         config: dotted key -> scalar or list, interpolations of other keys resolved.
         overrides: the command line that made it, word for word.
-        curves: column of `metrics.csv` -> its finite values.
+        curves: column of `metrics.csv` or `speed.csv` -> its finite values.
         finished: the run came to its end.
         results: `metrics.json`: {test set: {"n": images, row: {metric: value}}}.
         images: image files, sorted by name.
@@ -120,7 +121,10 @@ def read_run(folder: Path) -> Run:
     """Read one run folder. Raises OSError, ValueError, csv.Error or yaml.YAMLError where one of its
     files is damaged."""
     files = {name: _first(folder, name) for name in ("config.yaml", "overrides.yaml")}
-    metrics, failed = folder / "metrics.csv", folder / FAILED
+    failed = folder / FAILED
+    curves: dict[str, Curve] = {}
+    for file in (folder / name for name in CURVES):
+        curves = (read_curves(_text(file), file.name) if file.is_file() else {}) | curves
     results = folder / "metrics.json"
     words = _yaml(files["overrides.yaml"]) if files["overrides.yaml"] else []
     if not isinstance(words, list):
@@ -129,7 +133,7 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         config=resolve(dict(_flat(_yaml(files["config.yaml"])))),
         overrides=[str(word) for word in words],
-        curves=read_curves(_text(metrics)) if metrics.is_file() else {},
+        curves=curves,
         finished=results.is_file(),
         results=_json(results) if results.is_file() else {},
         images=sorted(p for p in (folder / "images").glob("*") if p.suffix.lower() in IMAGES),
@@ -138,20 +142,20 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def read_curves(text: str) -> dict[str, Curve]:
-    """The columns of a `metrics.csv`. Its last line is left out where a kill has cut it short;
+def read_curves(text: str, file: str = "metrics.csv") -> dict[str, Curve]:
+    """The columns of a logger's `file`. Its last line is left out where a kill has cut it short;
     values that are empty or not finite are left out. Raises ValueError for another kind of file."""
     whole, end, _ = text.rpartition("\n")
     reader = csv.DictReader(io.StringIO(whole + end), strict=True)
     columns = reader.fieldnames or []
     if columns and "step" not in columns:
-        raise ValueError("metrics.csv has no column named step")
+        raise ValueError(f"{file} has no column named step")
     curves = {name: Curve([], []) for name in columns if name != "step"}
     for row in reader:
         if None in row or None in row.values():
-            raise ValueError(f"metrics.csv: line {reader.line_num} has another number of columns")
+            raise ValueError(f"{file}: line {reader.line_num} has another number of columns")
         if not STEP.fullmatch(row["step"]):
-            raise ValueError(f"metrics.csv: line {reader.line_num} has no step")
+            raise ValueError(f"{file}: line {reader.line_num} has no step")
         step = int(row["step"])
         for name, curve in curves.items():
             if row[name]:

@@ -1,56 +1,14 @@
-"""W&B's own switches decide what goes online."""
+"""Loggers survive a kill; images, files and summaries go to each that can hold them."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from kd_lightning.distill.loggers import RunCSVLogger, RunWandbLogger
-from kd_lightning.errors import UserError
-
-SWITCHES = {  # what is set: what W&B must do with a key, and without
-    (): ("online", "offline"),
-    ("WANDB_MODE=online",): ("online", "offline"),
-    ("WANDB_MODE=offline",): ("offline", "offline"),
-    ("WANDB_MODE=dryrun",): ("offline", "offline"),
-    ("WANDB_MODE=disabled",): ("disabled", "disabled"),
-    ("WANDB_DISABLED=true",): ("disabled", "disabled"),
-    ("WANDB_DISABLED=true", "WANDB_MODE=online"): ("disabled", "disabled"),
-    ("WANDB_DISABLED=false",): ("online", "offline"),
-    ("wandb/settings: offline",): ("offline", "offline"),
-    ("wandb/settings: disabled",): ("disabled", "disabled"),
-}
-
-
-@pytest.mark.parametrize("key", [True, False], ids=["key", "no key"])
-@pytest.mark.parametrize("switches", SWITCHES, ids=lambda switches: " ".join(switches) or "none")
-def test_nothing_goes_online_that_was_switched_off(
-    switches: tuple[str, ...], key: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    if key:
-        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    for switch in switches:
-        if switch.startswith("wandb/settings"):  # what `wandb offline` and `wandb disabled` write
-            (tmp_path / "wandb").mkdir()
-            mode = switch.rpartition(" ")[2]
-            (tmp_path / "wandb" / "settings").write_text(f"[default]\nmode = {mode}\n")
-        else:
-            monkeypatch.setenv(*switch.split("="))
-    logger = RunWandbLogger(str(tmp_path / "run"), project="p")
-    expected = SWITCHES[switches][0 if key else 1]
-    assert logger._wandb_init["settings"].mode == expected
-    assert logger._offline is (expected == "offline")
-
-
-def test_a_mode_that_wandb_does_not_have_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", "ofline")
-    with pytest.raises(UserError, match="WANDB_MODE=ofline"):
-        RunWandbLogger(str(tmp_path), project="p")
+from kd_lightning.distill.loggers import RunCSVLogger, RunMLflowLogger
+from kd_lightning.distill.publish import log_file, log_image, log_summary, use_data
 
 
 def test_a_row_that_a_kill_cut_short_is_left_out(tmp_path: Path) -> None:
@@ -71,3 +29,38 @@ def test_rows_are_kept_when_a_new_column_comes(tmp_path: Path) -> None:
     logger.log_metrics({"a": 0.25}, 2)
     logger.finalize("success")
     assert (tmp_path / "metrics.csv").read_text() == "a,loss,step\n,0.5,1\n0.25,,2\n"
+
+
+@pytest.mark.slow
+def test_mlflow_keeps_a_run_with_its_images_files_and_summary(tmp_path: Path) -> None:
+    """Also after the run was killed and resumed."""
+    mlflow = pytest.importorskip("mlflow", reason="needs the extra mlflow")
+    pytest.importorskip("sqlalchemy")
+    uri = f"sqlite:///{tmp_path}/logs/mlflow.db"
+    weights, manifest = tmp_path / "student.safetensors", tmp_path / "manifest.json"
+    weights.write_bytes(b"weights")
+    manifest.write_text("{}")
+    run_folder = tmp_path / "run"
+    first = RunMLflowLogger(str(run_folder), uri, "kd")
+    first.log_metrics({"val/ssim": 0.5}, 9)
+    logger = RunMLflowLogger(str(run_folder), uri, "kd")
+    assert logger.run_id == first.run_id
+    use_data([logger], {"00_train": manifest})
+    image = Image.fromarray(np.full((4, 6, 3), 7, np.uint8))
+    log_image([logger], "val/comparison/0801", image, 20)
+    log_file([logger], weights, {"valid": {"n": 1}})
+    log_summary([logger], {"best/val/ssim": 0.5, "best/step": 9})
+    logger.log_hyperparams({"loss": {"alpha": 0.85}})
+    logger.finalize("success")
+
+    client = mlflow.MlflowClient(uri)
+    run = client.get_run(logger.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"val/ssim": 0.5, "best/val/ssim": 0.5, "best/step": 9}
+    assert run.data.params["loss/alpha"] == "0.85"
+    (kept,) = (tmp_path / "logs" / "mlruns").rglob("artifacts")
+    assert (kept / "student.safetensors").read_bytes() == b"weights"
+    assert json.loads((kept / "student.json").read_text()) == {"valid": {"n": 1}}
+    assert (kept / "data" / "00_train" / "manifest.json").is_file()
+    shown = Image.open(kept / "val" / "comparison" / "0801" / "00000020.png")
+    assert np.array_equal(np.asarray(shown), np.full((4, 6, 3), 7, np.uint8))

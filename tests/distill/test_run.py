@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kd_lightning.distill import loggers
+from kd_lightning.distill import loggers, wandb_logger
 from kd_lightning.distill.losses import HybridLoss
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
@@ -21,26 +21,36 @@ from tests.runs import composed, tiny_run
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """The folder of a finished run with both loggers."""
+    """The folder of a finished run with both loggers; what W&B's summary was told is beside it."""
     folder = tmp_path_factory.mktemp("run")
+    summary: dict[str, float] = {}
+    keep = wandb_logger.RunWandbLogger.log_summary
+
+    def log_summary(self: wandb_logger.RunWandbLogger, values: dict[str, float]) -> None:
+        keep(self, values)
+        summary.update(values)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb_logger.RunWandbLogger, "log_summary", log_summary)
         patch.setenv("KD_LIGHTNING_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("WANDB_MODE", "offline")
         train(tiny_run(folder, photos, "logger=wandb"))
+    folder.with_suffix(".json").write_text(json.dumps(summary))
     return folder
 
 
 def test_run_folder_holds_everything(finished: Path) -> None:
     expected = {
         *("checkpoints", "images", "metrics.csv", "metrics.json", "student.safetensors"),
-        *("wandb", "wandb_id"),
+        *("speed.csv", "wandb", "wandb_id"),
     }
     assert expected <= {path.name for path in finished.iterdir()}
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {
         "best.ckpt",
         "last.ckpt",
     }
-    assert {path.name for path in (finished / "images").iterdir()} >= {"test_valid.png"}
+    images = {path.name for path in (finished / "images").iterdir()}
+    assert images == {"test_valid.png", "val_0001_epoch_0000.png"}
 
 
 def test_metrics_json_holds_every_method_on_every_test_set(finished: Path) -> None:
@@ -82,6 +92,36 @@ def test_baselines_are_logged_once(finished: Path) -> None:
     for row in ("bicubic", "teacher"):
         assert sum(bool(line[f"val/{row}/ssim"]) for line in rows) == 1
     assert sum(bool(line["val/ssim"]) for line in rows) == 2
+
+
+def test_images_seen_stand_beside_losses_and_validations(finished: Path) -> None:
+    with (finished / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for column in ("train/loss", "val/ssim"):
+        pairs = {(row["step"], float(row["images"])) for row in rows if row[column]}
+        assert pairs
+        assert all(images == 2 * (int(step) + 1) for step, images in pairs)  # batches of 2
+
+
+def test_student_is_scored_against_the_teacher_too(finished: Path) -> None:
+    with (finished / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val/ssim"]]
+    for row in rows:
+        assert 0 < float(row["val/to_teacher/ssim"]) < 1
+        assert row["val/to_teacher/psnr_y"] != row["val/psnr_y"]
+
+
+def test_wandb_summary_holds_the_best_validation_with_its_step_and_the_test(
+    finished: Path,
+) -> None:
+    summary = json.loads(finished.with_suffix(".json").read_text())
+    with (finished / "metrics.csv").open() as rows:
+        scores = {r["step"]: float(r["val/ssim"]) for r in csv.DictReader(rows) if r["val/ssim"]}
+    assert summary["best/val/ssim"] == pytest.approx(max(scores.values()), rel=1e-6)
+    assert scores[str(summary["best/step"])] == max(scores.values())
+    results = json.loads((finished / "metrics.json").read_text())["valid"]
+    assert summary["test/valid/psnr_y"] == results["student"]["psnr_y"]
+    assert summary["test/valid/bicubic/ssim"] == results["bicubic"]["ssim_rgb"]
 
 
 def test_every_loss_term_is_logged_by_name(finished: Path) -> None:
@@ -147,9 +187,9 @@ def Stop() -> object:
 def test_resumed_run_continues_its_wandb_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = loggers.RunWandbLogger(str(tmp_path), project="p")
-    second = loggers.RunWandbLogger(str(tmp_path), project="p")
-    other = loggers.RunWandbLogger(str(tmp_path / "other"), project="p")
+    first = wandb_logger.RunWandbLogger(str(tmp_path), project="p")
+    second = wandb_logger.RunWandbLogger(str(tmp_path), project="p")
+    other = wandb_logger.RunWandbLogger(str(tmp_path / "other"), project="p")
     assert first.version == second.version != other.version
 
 
@@ -171,10 +211,10 @@ def test_wandb_is_offline_without_credentials(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    assert not loggers.has_credentials()
+    assert not wandb_logger.has_credentials()
     (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password secret\n")
     (tmp_path / ".netrc").chmod(0o600)
-    assert loggers.has_credentials()
+    assert wandb_logger.has_credentials()
 
 
 def test_diverged_loss_stops_the_run_and_names_the_step(tmp_path: Path, photos: Path) -> None:
