@@ -2,22 +2,25 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.suffixes import READABLE
 
 
-def list_folder(folder: Path) -> tuple[list[Path], Counter[str]]:
+def list_folder(
+    folder: Path, suffixes: Sequence[str] = READABLE
+) -> tuple[list[Path], Counter[str]]:
     """Image files in `folder` itself, sorted, and how many others were left out, by kind.
 
-    A file is an image where its suffix is one of READABLE and its name does not begin with a dot;
-    links count as what they point to, and a broken one as the file that it stands for.
+    A file is an image where its suffix is one of `suffixes` and its name does not begin with a dot;
+    links count as what they point to, and a broken one as the file that it stands for. Suffixes of
+    videos list these.
     """
     images, left_out = [], Counter[str]()
     for path in sorted(folder.iterdir()):
-        kind = _kind(path)
+        kind = _kind(path, suffixes)
         if kind:
             left_out[kind] += 1
         else:
@@ -57,14 +60,14 @@ def describe(left_out: Counter[str]) -> str:
     return f"{count} {'entry' if count == 1 else 'entries'} left out ({kinds})"
 
 
-def _kind(path: Path) -> str:
-    """What keeps `path` from being an image file; nothing where it is one."""
+def _kind(path: Path, suffixes: Sequence[str]) -> str:
+    """What keeps `path` from being a file of these suffixes; nothing where it is one."""
     if path.is_dir():
         return "folder"
     if path.name.startswith("."):
         return "._*" if path.name.startswith("._") else "hidden"
     suffix = path.suffix.lower()
-    if suffix not in READABLE:
+    if suffix not in suffixes:
         return suffix or "without suffix"
     if not (path.is_file() or path.is_symlink()):
         return "not a file"

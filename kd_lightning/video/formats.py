@@ -1,28 +1,11 @@
-"""What videos the project reads and writes: suffixes, codecs, and what is refused by name."""
+"""Which frames of a video are read, how, and which are refused by name."""
 
 import types
-from dataclasses import dataclass
 from typing import Any
 
 from kd_lightning.errors import UserError
 from kd_lightning.video.frame import UNSPECIFIED, Color
 from kd_lightning.yuv import Matrix, matrix_of_size
-
-# Suffix -> FFmpeg's container. AVI is not written: it holds no timestamps.
-CONTAINERS = {
-    ".mp4": "mp4",
-    ".m4v": "mp4",
-    ".mov": "mov",
-    ".mkv": "matroska",
-    ".webm": "webm",
-    ".ts": "mpegts",
-    ".nut": "nut",
-}
-READABLE = (
-    *CONTAINERS,
-    *(".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".m2ts", ".mts", ".3gp", ".ogv", ".ivf", ".y4m"),
-    *(".264", ".h264", ".265", ".h265", ".hevc", ".mjpeg"),
-)
 
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 RGB_MATRIX = 0
@@ -38,54 +21,6 @@ GREY = "gray"
 RGB = ("gbrp", "rgb24", "bgr24", "rgb0", "bgr0", "0rgb", "0bgr")
 
 
-@dataclass(frozen=True)
-class Codec:
-    """An encoder, and its settings that suit restored frames.
-
-    Attributes:
-        encoder: FFmpeg's name.
-        crf: constant quality, as the encoder counts it; None where it is lossless.
-        worst: the largest crf.
-        options: of the encoder.
-        even: whether it codes even sizes only.
-        aspect: whether its stream says which aspect a pixel has.
-    """
-
-    encoder: str
-    crf: int | None
-    worst: int
-    options: dict[str, str]
-    even: bool = False
-    aspect: bool = False
-
-
-CODECS = {
-    # The fastest preset with CABAC and deblocking, 15 % smaller: half the time of "superfast".
-    "h264": Codec(
-        "libx264",
-        18,
-        51,
-        {"preset": "ultrafast", "x264-params": "cabac=1:no-deblock=0"},
-        even=True,
-        aspect=True,
-    ),
-    "hevc": Codec(
-        "libx265",
-        20,
-        51,
-        {"preset": "superfast", "x265-params": "log-level=error"},
-        even=True,
-        aspect=True,
-    ),
-    "vp9": Codec(
-        "libvpx-vp9", 24, 63, {"b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
-    ),
-    "av1": Codec("libsvtav1", 26, 63, {"preset": "10"}),
-    "ffv1": Codec("ffv1", None, 0, {"level": "3", "slicecrc": "1", "g": "1"}),
-}
-DEFAULT_CODECS = {"webm": "vp9"}  # where h264 is not allowed
-
-
 def pyav() -> types.ModuleType:
     """The module `av`. Raises UserError where it is not installed."""
     try:
@@ -94,11 +29,6 @@ def pyav() -> types.ModuleType:
         raise UserError("videos need PyAV: pip install 'kd_lightning[video]'") from None
     module: types.ModuleType = av
     return module
-
-
-def is_video(name: str) -> bool:
-    """Whether the name ends as a video's does."""
-    return name.lower().endswith(READABLE)
 
 
 def frame_color(frame: Any) -> Color:
@@ -133,14 +63,3 @@ def refuse(frame: Any, name: str) -> None:
         raise UserError(f"{name}: colour matrix {matrix_name}; {remedy} -vf colorspace=bt709")
     if frame.interlaced_frame:
         raise UserError(f"{name}: interlaced; {remedy} -vf bwdif")
-
-
-def check_quality(codec: str, crf: int | None) -> None:
-    """Raises UserError where the codec has no such quality."""
-    wanted = CODECS[codec]
-    if crf is None:
-        return
-    if wanted.crf is None:
-        raise UserError(f"--crf {crf}: {codec} is lossless; leave it out")
-    if not 0 <= crf <= wanted.worst:
-        raise UserError(f"--crf {crf}: {codec} takes 0 (best) to {wanted.worst}")

@@ -78,7 +78,7 @@ def process(
                 return
 
     def writing() -> None:
-        for item in written:
+        for item in written.items():
             if isinstance(item, Frame):
                 sink.write(item)
                 report.frames += 1
@@ -88,7 +88,7 @@ def process(
 
     stages = [_Stage(reading, broken, then=read.end), _Stage(writing, broken)]
     try:
-        frames = _frames(read, written)
+        frames = _frames(read, written, stop)
         for frame in enhance(frames):
             written.put(frame)
             report.seconds = time.monotonic() - start
@@ -102,8 +102,8 @@ def process(
         broken.set()
         raise
     finally:
-        for stage in stages:
-            stage.join()
+        stages[1].join()
+        stages[0].join(None if not stop.is_set() else 2 * PATIENCE)  # it may wait for a stream
     for stage in stages:
         if stage.error:
             raise stage.error
@@ -116,9 +116,9 @@ def process(
     return report
 
 
-def _frames(read: _Channel, written: _Channel) -> Iterator[Frame]:
+def _frames(read: _Channel, written: _Channel, stop: threading.Event) -> Iterator[Frame]:
     """The frames; packets overtake those that are being enhanced."""
-    for item in read:
+    for item in read.items(stop):
         if isinstance(item, Frame):
             yield item
         else:
@@ -178,7 +178,8 @@ class _Channel:
     def end(self) -> None:
         self.put(self._END)
 
-    def __iter__(self) -> Iterator[Any]:
+    def items(self, stop: threading.Event | None = None) -> Iterator[Any]:
+        """What is put, until its end; once `stop` is set, until there is nothing more."""
         while True:
             start = time.monotonic()
             try:
@@ -187,6 +188,8 @@ class _Channel:
                 self.waited_to_get += time.monotonic() - start
                 if self._broken.is_set():
                     raise _Broken from None
+                if stop and stop.is_set():
+                    return
                 continue
             self.waited_to_get += time.monotonic() - start
             if item is self._END:

@@ -84,6 +84,7 @@ class Reader:
         self.problems: list[str] = []
         self._skip = on_error == "skip"
         self._damaged = 0
+        self._busy = False
         self._last: int | None = None
         self._av = pyav()
         self._container = self._open(source, container)
@@ -107,7 +108,9 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        self._container.close()
+        """Does nothing while a thread still waits for data, which it must not lose hold of."""
+        if not self._busy:
+            self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
         return (item for item in self.items() if isinstance(item, Frame))
@@ -229,12 +232,15 @@ class Reader:
         packets = self._container.demux([self._stream, *self.copied])
         while True:
             try:
+                self._busy = True
                 packet = next(packets)
             except StopIteration:
                 return
             except self._av.error.FFmpegError as error:
                 self._note(f"ends in damaged data ({_reason(error)})")
                 return
+            finally:
+                self._busy = False
             yield packet
 
     def _other_kind(self, frame: Any) -> str:

@@ -11,21 +11,18 @@ from typing import Any, BinaryIO
 
 from kd_lightning.errors import UserError
 from kd_lightning.files import replacing_path
+from kd_lightning.video.codecs import CODECS, DEFAULT_CODECS, Codec, check_quality
 from kd_lightning.video.formats import (
-    CODECS,
-    CONTAINERS,
-    DEFAULT_CODECS,
     FULL_RANGE,
     GREY,
     MATRIX_CODES,
     RGB,
     RGB_MATRIX,
-    Codec,
-    check_quality,
     pyav,
 )
 from kd_lightning.video.frame import Frame
 from kd_lightning.video.reader import Info, Reader
+from kd_lightning.video.suffixes import CONTAINERS
 from kd_lightning.yuv import Yuv, rgb_to_yuv, views
 
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG

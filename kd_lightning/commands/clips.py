@@ -1,0 +1,226 @@
+"""kd-enhance on videos: in.mp4 -o out.mp4, folders and globs of clips, streams."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kd_lightning.commands.failures import one_line, say, show
+from kd_lightning.commands.jobs import (
+    STREAM,
+    Job,
+    Kind,
+    open_runner,
+    plan,
+    refuse_existing,
+    remove_leftovers,
+    silence_output,
+)
+from kd_lightning.errors import UserError
+from kd_lightning.imageio.suffixes import READABLE as IMAGES
+from kd_lightning.video.codecs import CODECS
+from kd_lightning.video.suffixes import CONTAINERS, READABLE
+
+if TYPE_CHECKING:  # heavy imports wait until the arguments are understood
+    from kd_lightning.deploy.backends import Runner
+    from kd_lightning.video.enhancing import Split
+    from kd_lightning.video.pipeline import Report
+    from kd_lightning.video.reader import Reader
+
+VIDEOS = Kind("videos", READABLE, tuple(CONTAINERS), ".mp4")
+INTERRUPTED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of videos."""
+    group = parser.add_argument_group("videos", f"inputs that end in {', '.join(READABLE)}")
+    add = group.add_argument
+    add("--codec", choices=tuple(CODECS), help="default: h264, or what the container takes")
+    add("--crf", type=int, help="quality, less is better; default: the codec's, which looks right")
+    add("--format", metavar="CONTAINER", help="FFmpeg's name (nut, mp4, ...), for -o -")
+    add(
+        "--on-error",
+        choices=("stop", "skip"),
+        default="stop",
+        help="damaged data ends the output (default), or is left out",
+    )
+    add(
+        "--preview",
+        nargs="?",
+        const="moving",
+        metavar="SPLIT",
+        help="before | after, divided at this share of the width (0 to 1); default: moving",
+    )
+
+
+def are_clips(options: argparse.Namespace) -> bool:
+    """Whether the inputs, or else the output, are videos."""
+    endings = [name for item in options.input for name in _names(item)]
+    videos = any(name.endswith(READABLE) for name in endings)
+    images = any(name.endswith(IMAGES) for name in endings)
+    if videos or images:
+        return videos and not images
+    return bool(options.format) or (options.output or "").lower().endswith(tuple(CONTAINERS))
+
+
+def _names(item: str) -> list[str]:
+    """Of the files that an input stands for; those of a folder, too."""
+    path = Path(item)
+    if path.is_dir():
+        names = [entry.name.lower() for entry in path.iterdir()]
+        return [name for name in names if not name.startswith(".")]
+    return [item.lower()]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit status: 0 all done, 1 a video failed, or parts of it; 130 interrupted."""
+    split = _split(options.preview)
+    jobs = plan(options.input, options.output, VIDEOS)
+
+    from kd_lightning.deploy.parity import WrongBackend
+    from kd_lightning.video.writer import Encoding, choose
+
+    encoding = Encoding(options.codec, options.crf, options.format)
+    for _, target in jobs:
+        choose(target or sys.stdout.buffer, encoding, str(target or "-o -"))
+    runner, scale, _ = open_runner(options)
+    remove_leftovers(jobs)
+    say(f"kd-enhance: {runner.name}, {len(jobs)} video(s)")
+    failed = 0
+    with _stoppable() as stop:
+        for job in jobs:
+            shown = "standard input" if job[0] == STREAM else job[0]
+            try:
+                refuse_existing(job[1], options.force)
+                problems = _one(job, shown, runner, scale, split, encoding, options, stop)
+            except WrongBackend:
+                raise
+            except Exception as error:  # each video's own: the others go on
+                failed += 1
+                if isinstance(error, BrokenPipeError):
+                    silence_output()
+                reason = one_line(error)
+                say(f"kd-enhance: skipped {reason if shown in reason else f'{shown}: {reason}'}")
+                if options.debug:
+                    show(error)
+            else:
+                failed += bool(problems)
+                for problem in problems:
+                    say(f"kd-enhance: {shown}: {problem}")
+            if stop.is_set():
+                return INTERRUPTED
+    if failed and len(jobs) > 1:
+        say(f"kd-enhance: {failed} of {len(jobs)} videos skipped or incomplete")
+    return 1 if failed else 0
+
+
+def _one(
+    job: Job,
+    shown: str,
+    runner: "Runner",
+    scale: int,
+    split: "Split | None",
+    encoding: Any,
+    options: argparse.Namespace,
+    stop: threading.Event,
+) -> list[str]:
+    """Restore one video; returns what of it was damaged."""
+    from kd_lightning.video.enhancing import enhanced
+    from kd_lightning.video.pipeline import process
+    from kd_lightning.video.reader import Reader
+    from kd_lightning.video.writer import Writer
+
+    name, target = job
+    source: Any = sys.stdin.buffer if name == STREAM else name
+    with Reader(source, shown, on_error=options.on_error) as reader:
+        _refuse_large(reader, options.max_pixels, shown)
+        place = str(target or "standard output")
+        with (
+            Writer(target or sys.stdout.buffer, encoding, reader, place) as writer,
+            _progress(shown, reader.info.seconds, options.quiet) as on_frame,
+        ):
+            report = process(
+                reader,
+                lambda frames: enhanced(runner, frames, scale, split),
+                writer,
+                on_frame,
+                stop,
+            )
+        if target is None:
+            sys.stdout.flush()
+        for note in writer.notes:
+            say(f"kd-enhance: {shown}: {note}")
+        waited = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.waited.items())
+        say(
+            f"kd-enhance: {place}: {report.frames} frames, {report.frames / report.seconds:.1f} a "
+            f"second; waited: {waited}"
+        )
+        return reader.problems
+
+
+def _refuse_large(reader: "Reader", limit: int | None, shown: str) -> None:
+    pixels = reader.info.height * reader.info.width
+    if limit and pixels > limit:
+        raise UserError(f"{shown}: frames of {pixels} pixels; --max-pixels allows {limit}")
+
+
+def _split(value: str | None) -> "Split | None":
+    if value is None:
+        return None
+    if value == "moving":
+        return "moving"
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1
+    if not 0 <= share <= 1:
+        raise UserError(f"--preview {value}: give moving, or a share of the width from 0 to 1")
+    return share
+
+
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second interrupts."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def first(*_: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        say("kd-enhance: finishing the file; Ctrl-C again gives it up")
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _progress(shown: str, seconds: float | None, quiet: bool) -> Any:
+    """A context whose value is told of each frame, and shows it."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext(lambda report: None)
+    return _bar(shown, seconds)
+
+
+@contextmanager
+def _bar(shown: str, seconds: float | None) -> "Iterator[Callable[[Report], None]]":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    speed = TextColumn("{task.fields[speed]:.1f} frames/s, at {task.completed:.1f} s")
+    columns = (TextColumn("{task.description}"), BarColumn(), speed, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(Path(shown).name, total=seconds, speed=0.0)
+
+        def on_frame(report: "Report") -> None:
+            speed = report.frames / report.seconds if report.seconds else 0.0
+            progress.update(task, completed=report.position, speed=speed)
+
+        yield on_frame

@@ -1,0 +1,162 @@
+"""Which files kd-enhance reads, and which it writes: the same for images and videos."""
+
+import argparse
+import glob
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kd_lightning.commands.failures import say
+from kd_lightning.errors import UserError
+from kd_lightning.models.pretrained import DEFAULT, find_weights
+
+if TYPE_CHECKING:  # heavy imports wait until the arguments are understood
+    from kd_lightning.deploy.backends import Runner
+
+STREAM = "-"
+Job = tuple[str, Path | None]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is enhanced: images or videos.
+
+    Attributes:
+        noun: of many, for people.
+        readable, writable: suffixes.
+        otherwise: suffix of the output where that of the input is not writable.
+    """
+
+    noun: str
+    readable: Sequence[str]
+    writable: Sequence[str]
+    otherwise: str
+
+
+def plan(inputs: Sequence[str], output: str, kind: Kind) -> list[Job]:
+    """Each input file and where its result goes; None for standard output. What a folder holds
+    besides is counted in one line on standard error.
+
+    Raises:
+        UserError: a folder without such files, a glob that matches nothing, an output that cannot
+            be written, or two inputs for one output.
+    """
+    names = _expand(inputs, kind)
+    jobs = [(name, _target(name, output, len(names), kind)) for name in names]
+    _refuse_collisions(jobs)
+    return jobs
+
+
+def open_runner(options: argparse.Namespace) -> "tuple[Runner, int, Path]":
+    """The runner, the scale and the file of the weights that the options name.
+
+    Raises:
+        UserError: they cannot be had, or not together.
+    """
+    weights = find_weights(options.weights or DEFAULT)
+
+    from kd_lightning.deploy.backends import open_weights
+    from kd_lightning.deploy.enhance import untrained_scale
+    from kd_lightning.models.lookup import import_modules
+
+    import_modules(options.imports)
+    runner = open_weights(weights, options.backend, options.device, options.precision)
+    if options.scale and runner.takes_lr and options.scale != runner.scale:
+        raise UserError(f"--scale {options.scale}: these weights only enlarge by {runner.scale}")
+    if options.scale and (warning := untrained_scale(runner, options.scale)):
+        say(f"kd-enhance: warning: {warning}")
+    return runner, options.scale or runner.scale, weights
+
+
+def refuse_existing(target: Path | None, force: bool) -> None:
+    """A link exists too, even one that points nowhere."""
+    if target and os.path.lexists(target) and not force:
+        raise UserError(f"{target} exists; use --force to overwrite it")
+
+
+def remove_leftovers(jobs: list[Job]) -> None:
+    """Delete what killed runs left beside the outputs."""
+    from kd_lightning.files import ABANDONED, remove_leftovers
+
+    for folder in {target.parent for _, target in jobs if target}:
+        remove_leftovers(folder, recursive=False, older_than=ABANDONED)
+
+
+def silence_output() -> None:
+    """Whoever read standard output is gone: Python must not try again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _expand(inputs: Sequence[str], kind: Kind) -> list[str]:
+    """File names for files, folders (their files of this kind, sorted) and globs."""
+    from kd_lightning.imageio.folders import describe, list_folder
+
+    names: list[str] = []
+    for item in inputs:
+        path = Path(item)
+        if item == STREAM or path.is_file():
+            names.append(item)
+        elif path.is_dir():
+            found, left_out = list_folder(path, kind.readable)
+            if left_out:
+                say(f"kd-enhance: {item}: {describe(left_out)}")
+            if not found:
+                known = ", ".join(kind.readable)
+                raise UserError(f"{item}: no {kind.noun} in this folder ({known})")
+            names += map(str, found)
+        elif glob.has_magic(item):
+            matches = sorted(p for p in glob.glob(item, recursive=True) if Path(p).is_file())
+            if not matches:
+                raise UserError(f"{item}: matches no file")
+            names += _each_once(matches)
+        else:
+            names.append(item)  # named as missing when its turn comes
+    return names
+
+
+def _each_once(matches: list[str]) -> list[str]:
+    """Without what a link to a folder makes appear again, as one that leads in a circle does."""
+    places: dict[str, str] = {}
+    for match in sorted(matches, key=lambda match: (match.count(os.sep), match)):
+        folder, name = os.path.split(match)
+        places.setdefault(os.path.join(os.path.realpath(folder), name), match)
+    return sorted(places.values())
+
+
+def _target(name: str, output: str, count: int, kind: Kind) -> Path | None:
+    """Where the result of `name` goes; None for standard output.
+
+    A name is a file's where it ends as one of this kind does, and a folder's where it exists as
+    one, ends with a slash or has no ending of letters ("results_1.5").
+    """
+    if output == STREAM:
+        if count > 1:
+            raise UserError(f"-o -: standard output takes one of the {count}; give a folder")
+        return None
+    path = Path(output)
+    if not (path.is_dir() or output.endswith("/")):
+        ending = path.suffix.lower()
+        if ending in kind.writable and count == 1:
+            return path
+        if path.is_file() or ending in kind.writable:
+            raise UserError(f"{output}: names one file, but {count} {kind.noun} need a folder")
+        if ending[1:].isalpha():
+            raise UserError(
+                f"{output}: cannot write {ending}; end the file's name in "
+                f"{', '.join(kind.writable)}, or a folder's in /"
+            )
+    source = Path(f"stdin{kind.otherwise}" if name == STREAM else name)
+    kept = source.suffix.lower() in kind.writable
+    return path / (source.name if kept else f"{source.stem}{kind.otherwise}")
+
+
+def _refuse_collisions(jobs: list[Job]) -> None:
+    owners: dict[Path, str] = {}
+    for name, target in jobs:
+        if target is None:
+            continue
+        if owners.setdefault(target, name) != name:
+            raise UserError(f"{name} and {owners[target]} would both be written to {target}")

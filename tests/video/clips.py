@@ -1,0 +1,133 @@
+"""Small generated clips of every kind, by PyAV alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from kd_lightning.yuv import Matrix, rgb_to_yuv
+
+BARS = np.array(
+    [(235, 235, 235), (180, 180, 16), (16, 180, 180), (16, 180, 16)]
+    + [(180, 16, 180), (180, 16, 16), (16, 16, 180), (60, 120, 200)],
+    np.uint8,
+)
+SPACE = {"bt601": 6, "bt709": 1}
+REACH = {False: 1, True: 2}
+TICK = Fraction(1, 600)  # seconds
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a clip is made of; `times` are those of its frames, in TICK."""
+
+    codec: str = "libx264"
+    format: str = "yuv420p"
+    height: int = 24
+    width: int = 32
+    times: Sequence[int] = tuple(range(0, 200, 20))
+    matrix: Matrix | None = None
+    full_range: bool = False
+    options: dict[str, str] = field(default_factory=dict)
+    audio: int = 0  # tracks: the first mono, others stereo
+    rotation: int = 0
+    aspect: Fraction | None = None
+
+
+def bars(height: int, width: int) -> np.ndarray:
+    """(height, width, 3) uint8: eight bars of even width, as far as that goes."""
+    columns = np.minimum(np.arange(width) // max(2, width // 16 * 2), 7)
+    return np.broadcast_to(BARS[columns], (height, width, 3)).copy()
+
+
+def picture(clip: Clip, number: int) -> Any:
+    """Frame `number` of a clip: the bars, with a grey square that moves down."""
+    rgb = bars(clip.height, clip.width)
+    top = number % max(1, clip.height - 4)
+    rgb[top : top + 4, 12:18] = 128
+    if clip.format != "yuv420p" and not (clip.format == "yuvj420p"):
+        return av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=clip.format)
+    frame = av.VideoFrame(clip.width, clip.height, clip.format)
+    planes = rgb_to_yuv(rgb, clip.matrix or "bt601", clip.full_range)
+    for plane, values in zip(frame.planes, planes, strict=True):
+        lines = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        lines[:, : plane.width] = values
+    return frame
+
+
+def write(path: Path, clip: Clip = Clip(), container: str | None = None) -> Path:
+    """The clip in a file; audio lies between its frames."""
+    with av.open(str(path), "w", format=container) as file:
+        video = file.add_stream(clip.codec, rate=30, options=clip.options)
+        video.width, video.height, video.pix_fmt = clip.width, clip.height, clip.format
+        context = video.codec_context
+        context.time_base = video.time_base = TICK
+        if clip.matrix:
+            context.colorspace = SPACE[clip.matrix]
+            context.color_range = REACH[clip.full_range]
+        if clip.aspect:
+            context.sample_aspect_ratio = clip.aspect
+        if clip.rotation:
+            video.set_display_rotation(clip.rotation)
+        tracks = [_add_audio(file, number) for number in range(clip.audio)]
+        for number, time in enumerate(clip.times):
+            frame = picture(clip, number)
+            frame.pts, frame.time_base = time, TICK
+            file.mux(video.encode(frame))
+            for track in tracks:
+                file.mux(_sound(track, until=float((time + 20) * TICK)))
+        for stream in (video, *tracks):
+            file.mux(stream.encode(None))
+    return path
+
+
+def _add_audio(file: Any, number: int) -> Any:
+    codec = "libopus" if file.format.name in ("webm", "mpegts") else "aac"
+    layout = "stereo" if number else "mono"
+    track = file.add_stream(codec, rate=48000, layout=layout)
+    track.metadata["language"] = ("eng", "deu", "fra")[number]
+    return track
+
+
+def _sound(track: Any, until: float) -> list[Any]:
+    """Packets of a tone up to this time, in seconds."""
+    done = getattr(_sound, "done", {})
+    _sound.done = done  # type: ignore[attr-defined]
+    start = done.get(id(track), 0)
+    packets = []
+    while start < until * 48000:
+        rows = len(track.layout.channels)
+        tone = 0.2 * np.sin(np.arange(start, start + 1024) * 0.05 * (1 + rows))
+        frame = av.AudioFrame.from_ndarray(
+            np.tile(tone, (rows, 1)).astype(np.float32), "fltp", track.layout.name
+        )
+        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        packets += track.encode(frame)
+        start += 1024
+    done[id(track)] = start
+    return packets
+
+
+def packets(path: Path, kind: str) -> list[list[tuple[float, bytes]]]:
+    """Of each stream of this kind: time in seconds and content of each packet."""
+    with av.open(str(path)) as file:
+        streams = [stream for stream in file.streams if stream.type == kind]
+        found: dict[int, list[tuple[float, bytes]]] = {stream.index: [] for stream in streams}
+        for packet in file.demux(streams):
+            if packet.size:
+                found[packet.stream.index].append(
+                    (float(packet.pts * packet.time_base), bytes(packet))
+                )
+    return list(found.values())
+
+
+def times(path: Path) -> list[float]:
+    """Of the frames, in seconds."""
+    with av.open(str(path)) as file:
+        return [float(frame.time) for frame in file.decode(video=0)]
