@@ -82,7 +82,7 @@ def yuv_to_rgb(planes: Yuv, matrix: Matrix, full_range: bool = False) -> Plane:
 
 def read_planes(frame: Any) -> Yuv:
     """Copies of the planes of an `av.VideoFrame`: yuv420p, yuvj420p or others of 8-bit planes."""
-    return Yuv(*(_lines(plane).copy() for plane in frame.planes))
+    return Yuv(*(pixels_of(plane).copy() for plane in frame.planes))
 
 
 def write_planes(planes: Yuv, frame: Any) -> None:
@@ -93,10 +93,10 @@ def write_planes(planes: Yuv, frame: Any) -> None:
 
 def views(frame: Any) -> Yuv:
     """The planes of an `av.VideoFrame` as arrays that write to it."""
-    return Yuv(*map(_lines, frame.planes))
+    return Yuv(*map(pixels_of, frame.planes))
 
 
-def _lines(plane: Any) -> Plane:
+def pixels_of(plane: Any) -> Plane:
     """A view of the pixels of an `av` plane, whose lines may be padded."""
     lines = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size]
     return lines.reshape(plane.height, plane.line_size)[:, : plane.width]

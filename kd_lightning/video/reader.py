@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,9 +23,10 @@ from kd_lightning.video.formats import (
     refuse,
 )
 from kd_lightning.video.frame import Color, Frame, Pixels
-from kd_lightning.yuv import Yuv, read_planes
+from kd_lightning.yuv import Yuv, pixels_of, read_planes
 
 OnError = Literal["stop", "skip"]
+GUESS = 0.25  # seconds by which a duration may err that no stream states
 COPIED = ("audio", "subtitle", "attachment")
 
 
@@ -288,14 +290,27 @@ class Reader:
 
     def _note_missing_end(self) -> None:
         """Says where the file promised more frames than there were."""
-        stream = self._stream
-        if self.problems or not stream.duration or self._last is None:
+        promised = self._promised_end()
+        if self.problems or promised is None:
             return
-        end = (stream.start_time or 0) + stream.duration
-        missing = float((end - self._end) * stream.time_base)
-        if missing * float(self._rate()) > 0.6:
-            last = float(self._end * stream.time_base)
-            self._note(f"ends at {last:.2f} s, {missing:.2f} s before it should")
+        end, tolerated = promised
+        last = float(self._end * self._stream.time_base)
+        if end - last > tolerated:
+            self._note(f"ends at {last:.2f} s, {end - last:.2f} s before it should")
+
+    def _promised_end(self) -> tuple[float, float] | None:
+        """When the last frame ends, and how much too late that may be, in seconds."""
+        stream, whole = self._stream, self._container
+        most = 0.6 / float(self._rate())
+        start = float((stream.start_time or 0) * stream.time_base)
+        if "mp4" in whole.format.name and stream.duration:
+            return start + float(stream.duration * stream.time_base), most
+        if tag := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
+            hours, minutes, seconds = map(float, tag.groups())
+            return 3600 * hours + 60 * minutes + seconds, most  # Matroska's: from 0 on
+        if whole.duration and not self.copied:  # else of the longest, or a guess
+            return start + whole.duration / self._av.time_base, GUESS
+        return None
 
 
 def _image(frame: Any) -> Pixels | Yuv:
@@ -304,7 +319,7 @@ def _image(frame: Any) -> Pixels | Yuv:
         pixels: Pixels = frame.reformat(format="rgb24").to_ndarray()
         return pixels
     if kind == GREY:
-        y = read_planes(frame)[0]
+        y = pixels_of(frame.planes[0]).copy()
         half = np.full(((y.shape[0] + 1) // 2, (y.shape[1] + 1) // 2), 128, np.uint8)
         return Yuv(y, half, half)
     return read_planes(frame.reformat(format=REPACKED[kind]) if kind in REPACKED else frame)

@@ -27,6 +27,7 @@ from kd_lightning.yuv import Yuv, rgb_to_yuv, views
 
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 RATE = Fraction(30)  # frames a second, for encoders, where no source says
+LOSSLESS_RGB = "bgr0"  # as FFV1 takes it
 ASPECT = ("mp4", "mov")  # containers that hold the aspect of a pixel for codecs that do not
 ROTATABLE = ("mp4", "mov", "matroska")  # containers that hold a display matrix
 
@@ -207,8 +208,9 @@ class Writer:
     def _fill(self, frame: Frame) -> Any:
         """The `av.VideoFrame` to encode."""
         image, color = frame.image, frame.color
-        if self._format == "gbrp":
-            return self._av.VideoFrame.from_ndarray(frame.pixels, "rgb24").reformat(format="gbrp")
+        if self._format in RGB:
+            rgb = self._av.VideoFrame.from_ndarray(frame.pixels, "rgb24")
+            return rgb.reformat(format=self._format)
         picture = self._picture
         picture.make_writable()  # a copy only where the encoder has kept it
         places = views(picture)
@@ -249,7 +251,7 @@ def choose(target: Path | BinaryIO, encoding: Encoding, shown: str) -> tuple[str
 
 def pixel_format(codec: Codec, first: Frame, source: Info | None) -> str:
     """4:2:0, but for a lossless codec the most that the source has: 4:4:4 or RGB."""
-    kind = source.format if source else "yuv420p" if isinstance(first.image, Yuv) else "gbrp"
+    kind = source.format if source else "yuv420p" if isinstance(first.image, Yuv) else LOSSLESS_RGB
     if codec.crf is not None or kind in (GREY, "nv12", "nv21") or "420" in kind:
         return "yuv420p"
-    return "gbrp" if kind in RGB else "yuv444p"
+    return LOSSLESS_RGB if kind in RGB else "yuv444p"

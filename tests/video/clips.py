@@ -14,8 +14,10 @@ import numpy as np
 from kd_lightning.yuv import Matrix, rgb_to_yuv
 
 BARS = np.array(
-    [(235, 235, 235), (180, 180, 16), (16, 180, 180), (16, 180, 16)]
-    + [(180, 16, 180), (180, 16, 16), (16, 16, 180), (60, 120, 200)],
+    [
+        *((235, 235, 235), (180, 180, 16), (16, 180, 180), (16, 180, 16)),
+        *((180, 16, 180), (180, 16, 16), (16, 16, 180), (60, 120, 200)),
+    ],
     np.uint8,
 )
 SPACE = {"bt601": 6, "bt709": 1}
@@ -38,6 +40,7 @@ class Clip:
     audio: int = 0  # tracks: the first mono, others stereo
     rotation: int = 0
     aspect: Fraction | None = None
+    transfer: int = 2  # FFmpeg's AVCOL_TRC_UNSPECIFIED
 
 
 def bars(height: int, width: int) -> np.ndarray:
@@ -51,7 +54,7 @@ def picture(clip: Clip, number: int) -> Any:
     rgb = bars(clip.height, clip.width)
     top = number % max(1, clip.height - 4)
     rgb[top : top + 4, 12:18] = 128
-    if clip.format != "yuv420p" and not (clip.format == "yuvj420p"):
+    if clip.format not in ("yuv420p", "yuvj420p"):
         return av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=clip.format)
     frame = av.VideoFrame(clip.width, clip.height, clip.format)
     planes = rgb_to_yuv(rgb, clip.matrix or "bt601", clip.full_range)
@@ -71,47 +74,45 @@ def write(path: Path, clip: Clip = Clip(), container: str | None = None) -> Path
         if clip.matrix:
             context.colorspace = SPACE[clip.matrix]
             context.color_range = REACH[clip.full_range]
+        context.color_trc = clip.transfer
         if clip.aspect:
             context.sample_aspect_ratio = clip.aspect
         if clip.rotation:
             video.set_display_rotation(clip.rotation)
-        tracks = [_add_audio(file, number) for number in range(clip.audio)]
+        tracks = [Track(file, number) for number in range(clip.audio)]
         for number, time in enumerate(clip.times):
             frame = picture(clip, number)
             frame.pts, frame.time_base = time, TICK
             file.mux(video.encode(frame))
             for track in tracks:
-                file.mux(_sound(track, until=float((time + 20) * TICK)))
-        for stream in (video, *tracks):
+                file.mux(track.until(float((time + 20) * TICK)))
+        for stream in (video, *(track.stream for track in tracks)):
             file.mux(stream.encode(None))
     return path
 
 
-def _add_audio(file: Any, number: int) -> Any:
-    codec = "libopus" if file.format.name in ("webm", "mpegts") else "aac"
-    layout = "stereo" if number else "mono"
-    track = file.add_stream(codec, rate=48000, layout=layout)
-    track.metadata["language"] = ("eng", "deu", "fra")[number]
-    return track
+class Track:
+    """A tone in a stream of its own: mono the first, stereo the others."""
 
+    def __init__(self, file: Any, number: int) -> None:
+        codec = "libopus" if file.format.name in ("webm", "mpegts") else "aac"
+        self.stream = file.add_stream(codec, rate=48000, layout="stereo" if number else "mono")
+        self.stream.metadata["language"] = ("eng", "deu", "fra")[number]
+        self._rows = 2 if number else 1
+        self._done = 0
 
-def _sound(track: Any, until: float) -> list[Any]:
-    """Packets of a tone up to this time, in seconds."""
-    done = getattr(_sound, "done", {})
-    _sound.done = done  # type: ignore[attr-defined]
-    start = done.get(id(track), 0)
-    packets = []
-    while start < until * 48000:
-        rows = len(track.layout.channels)
-        tone = 0.2 * np.sin(np.arange(start, start + 1024) * 0.05 * (1 + rows))
-        frame = av.AudioFrame.from_ndarray(
-            np.tile(tone, (rows, 1)).astype(np.float32), "fltp", track.layout.name
-        )
-        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
-        packets += track.encode(frame)
-        start += 1024
-    done[id(track)] = start
-    return packets
+    def until(self, seconds: float) -> list[Any]:
+        """Packets up to this time."""
+        packets = []
+        while self._done < seconds * 48000:
+            tone = 0.2 * np.sin(np.arange(self._done, self._done + 1024) * 0.05 * self._rows)
+            samples = np.tile(tone, (self._rows, 1)).astype(np.float32)
+            layout = "stereo" if self._rows == 2 else "mono"
+            frame = av.AudioFrame.from_ndarray(samples, "fltp", layout)
+            frame.sample_rate, frame.pts, frame.time_base = 48000, self._done, Fraction(1, 48000)
+            packets += self.stream.encode(frame)
+            self._done += 1024
+        return packets
 
 
 def packets(path: Path, kind: str) -> list[list[tuple[float, bytes]]]:

@@ -1,0 +1,167 @@
+"""kd-enhance on videos as a person uses it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av")
+
+from kd_lightning.commands import enhance as enhance_cli
+from kd_lightning.video.frame import Frame
+from kd_lightning.video.reader import Reader
+from kd_lightning.video.writer import Encoding, Writer
+from tests.video.clips import Clip, packets, times, write
+
+
+@pytest.fixture
+def fixed(fast_weights: Path) -> list[str]:
+    return ["--weights", str(fast_weights), "--backend", "torch", "--device", "cpu"]
+
+
+@pytest.fixture
+def call(fixed: list[str]):
+    def run(*arguments: object) -> int:
+        return enhance_cli.main([*map(str, arguments), *fixed])
+
+    return run
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Reader(path) as reader:
+        return reader.info.width, reader.info.height
+
+
+def test_a_clip_and_its_sound_to_a_clip(tmp_path: Path, call, capsys) -> None:
+    source = write(tmp_path / "in.mp4", Clip(audio=1))
+    assert call(source, "-o", tmp_path / "out.mp4") == 0
+    assert size(tmp_path / "out.mp4") == (64, 48)
+    assert times(tmp_path / "out.mp4") == pytest.approx(times(source))
+    assert packets(tmp_path / "out.mp4", "audio") == packets(source, "audio")
+    assert "10 frames" in capsys.readouterr().err
+    assert call(source, "-o", tmp_path / "same.webm", "--scale", 1, "--crf", 30) == 1
+    assert "cannot hold the audio stream" in capsys.readouterr().err
+    assert call(source, "-o", tmp_path / "same.mkv", "--scale", 1, "--codec", "vp9") == 0
+    assert size(tmp_path / "same.mkv") == (32, 24)
+
+
+def test_folders_and_globs_go_to_a_folder_and_each_clips_trouble_is_its_own(
+    tmp_path: Path, call, capsys
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mkv", "c.avi"):
+        write(folder / name, Clip("mpeg4"))
+    (folder / "d.mp4").write_bytes(b"no video")
+    (folder / "notes.txt").write_text("nor this")
+    assert call(folder, "-o", out) == 1
+    said = capsys.readouterr().err
+    assert "1 entry left out (1 .txt)" in said
+    assert "skipped" in said and "d.mp4: not a video" in said
+    assert sorted(path.name for path in out.iterdir()) == ["a.mp4", "b.mkv", "c.mp4"]
+    assert call(f"{folder}/*.mkv", "-o", f"{out}/") == 1
+    assert "use --force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["-o", "out.avi"], "cannot write .avi"),
+        (["-o", "-"], "give --format"),
+        (["-o", "-", "--format", "nonsense"], "no such container"),
+        (["-o", "out.mp4", "--crf", "90"], "takes 0 .* to 51"),
+        (["-o", "out.mkv", "--codec", "ffv1", "--crf", "3"], "lossless"),
+        (["-o", "out.mp4", "--preview", "2"], "from 0 to 1"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_read(
+    options: list[str], reason: str, tmp_path: Path, call, capsys, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write(tmp_path / "in.mp4", Clip(times=(0,)))
+    assert call(source, *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("kd-enhance: ")
+    assert re.search(reason, line)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_preview_is_before_left_and_after_right(tmp_path: Path, call) -> None:
+    source = write(tmp_path / "in.mkv", Clip("ffv1", "bgr0"))
+    plain = ("--codec", "ffv1", "--force")
+    assert call(source, "-o", tmp_path / "after.mkv", *plain) == 0
+    assert call(source, "-o", tmp_path / "split.mkv", "--preview", 0.5, *plain) == 0
+    assert call(source, "-o", tmp_path / "moving.mkv", "--preview", *plain) == 0
+    shown = {}
+    for name in ("after", "split", "moving"):
+        with Reader(tmp_path / f"{name}.mkv") as reader:
+            shown[name] = [frame.pixels for frame in reader]
+    after, split = shown["after"][3], shown["split"][3]
+    assert np.array_equal(split[:, 33:], after[:, 33:])
+    assert not np.array_equal(split[:, :31], after[:, :31])
+    assert (split[:, 31:33] == 255).all()
+    edges = [int((image == 255).all(axis=(0, 2)).argmax()) for image in shown["moving"][2:]]
+    assert edges == sorted(edges)
+
+
+def test_streams_in_and_out(tmp_path: Path, fixed: list[str]) -> None:
+    source = write(tmp_path / "in.mkv", Clip(audio=1))
+    command = [sys.executable, "-m", "kd_lightning.commands.enhance", "-", "-o", "-"]
+    with source.open("rb") as stdin, (tmp_path / "out.nut").open("wb") as stdout:
+        run = subprocess.run(
+            [*command, "--format", "nut", *fixed], stdin=stdin, stdout=stdout, check=True
+        )
+    assert run.returncode == 0
+    assert times(tmp_path / "out.nut") == pytest.approx(times(source), abs=1e-3)
+    contents = [[c for _, c in s] for s in packets(tmp_path / "out.nut", "audio")]
+    assert contents == [[c for _, c in s] for s in packets(source, "audio")]
+
+
+@pytest.fixture
+def running(tmp_path: Path, fixed: list[str]):
+    """kd-enhance in the middle of a long clip."""
+    with Writer(tmp_path / "in.mp4", Encoding("h264")) as writer:
+        image = np.full((24, 32, 3), 99, np.uint8)
+        for number in range(20000):
+            writer.write(Frame(image, number, Fraction(1, 30)))
+    command = [sys.executable, "-m", "kd_lightning.commands.enhance", str(tmp_path / "in.mp4")]
+    process = subprocess.Popen(
+        [*command, "-o", str(tmp_path / "out" / "out.mp4"), *fixed],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not any(p.stat().st_size > 1000 for p in (tmp_path / "out").glob(".tmp-*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    yield process, tmp_path / "out"
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.slow
+def test_ctrl_c_finishes_the_file_so_that_it_plays(running) -> None:
+    process, out = running
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 130
+    assert "finishing the file" in said
+    assert "Traceback" not in said
+    assert os.listdir(out) == ["out.mp4"]
+    assert 1 <= len(times(out / "out.mp4")) < 20000
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_nothing_under_the_final_name(running) -> None:
+    process, out = running
+    process.kill()
+    process.wait()
+    (left,) = os.listdir(out)
+    assert left.startswith(".tmp-")

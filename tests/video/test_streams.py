@@ -1,0 +1,143 @@
+"""What lies beside the frames: sound, subtitles, chapters, rotation, names; and the times."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from kd_lightning.deploy.backends import Runner
+from kd_lightning.errors import UserError
+from kd_lightning.video.reader import Reader
+from tests.video.clips import TICK, Clip, Track, packets, picture, times, write
+from tests.video.test_matrix import through
+
+SUBTITLES = """1
+00:00:00,010 --> 00:00:00,150
+one
+
+2
+00:00:00,200 --> 00:00:00,320
+two
+"""
+
+
+def rich_clip(path: Path) -> Path:
+    """Two tracks of sound, subtitles, an attached font, chapters, names."""
+    plain, lines = write(path.with_name("plain.mkv"), Clip(audio=2)), path.with_name("lines.srt")
+    lines.write_text(SUBTITLES)
+    with av.open(str(plain)) as source, av.open(str(lines)) as text, av.open(str(path), "w") as out:
+        out.metadata["title"] = "a clip"
+        streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
+        for index, stream in streams.items():
+            stream.metadata.update(source.streams[index].metadata)
+        captions = out.add_stream_from_template(text.streams[0])
+        captions.metadata["language"] = "eng"
+        out.add_attachment("font.ttf", "application/x-truetype-font", b"a font")
+        out.set_chapters(
+            [
+                {"id": n, "start": 150 * n, "end": 150 * (n + 1), "time_base": Fraction(1, 1000),
+                 "metadata": {"title": name}}
+                for n, name in enumerate(("first", "second"))
+            ]
+        )  # fmt: skip
+        everything = [(p, streams[p.stream.index]) for p in source.demux() if p.size]
+        for packet, stream in everything + [(p, captions) for p in text.demux() if p.size]:
+            packet.stream = stream
+            out.mux(packet)
+    return path
+
+
+def described(path: Path) -> list[tuple[str, str, Any]]:
+    with av.open(str(path)) as file:
+        return [
+            (s.type, s.metadata.get("language", ""), s.disposition)
+            for s in file.streams
+            if s.type != "video"
+        ]
+
+
+def test_sound_subtitles_attachments_and_chapters_are_copied_bit_for_bit(
+    tmp_path: Path, identity: Runner
+) -> None:
+    source, target = rich_clip(tmp_path / "in.mkv"), tmp_path / "out.mkv"
+    assert through(source, target, identity, "h264") == []
+    for kind, streams in (("audio", 2), ("subtitle", 1)):
+        before, after = packets(source, kind), packets(target, kind)
+        assert len(after) == streams
+        assert before == after
+    assert sorted(described(target)) == sorted(described(source))
+    with av.open(str(source)) as one, av.open(str(target)) as other:
+        assert other.chapters() == one.chapters()
+        assert [c["metadata"]["title"] for c in other.chapters()] == ["first", "second"]
+        assert other.metadata["title"] == "a clip"
+
+
+def test_a_stream_that_the_container_cannot_hold_is_one_line(
+    tmp_path: Path, identity: Runner
+) -> None:
+    source = rich_clip(tmp_path / "in.mkv")
+    with pytest.raises(UserError, match=r"mp4 cannot hold the \w+ stream"):
+        through(source, tmp_path / "out.mp4", identity, "h264")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_rotation_is_kept_as_it_is_said(
+    rotation: int, suffix: str, tmp_path: Path, identity: Runner
+) -> None:
+    source = write(tmp_path / "in.mp4", Clip(rotation=rotation, times=(0, 20)))
+    target = tmp_path / f"out{suffix}"
+    through(source, target, identity, "h264")
+    with Reader(source) as before, Reader(target) as after:
+        assert after.info.rotation == before.info.rotation is not None
+        assert (after.info.height, after.info.width) == (48, 64)
+
+
+def test_the_aspect_of_pixels_is_kept(tmp_path: Path, identity: Runner) -> None:
+    source = write(tmp_path / "in.mp4", Clip(aspect=Fraction(16, 11), times=(0, 20)))
+    for suffix in (".mp4", ".mkv", ".ts"):
+        target = tmp_path / f"out{suffix}"
+        through(source, target, identity, "h264")
+        with Reader(target) as after:
+            assert after.info.aspect == Fraction(16, 11)
+
+
+def test_sound_and_pictures_stay_together_for_ten_minutes_of_a_variable_rate(
+    tmp_path: Path, identity: Runner
+) -> None:
+    # 30000/1001 frames a second with gaps: what counting frames would shift by seconds.
+    chosen = np.random.default_rng(3).choice(20000, 300, replace=False)
+    moments = sorted({0, *(int(n * 1001 / 50) for n in chosen if n < 17982)})
+    source, target = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    with av.open(str(source), "w") as file:
+        video = file.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
+        video.width, video.height = 32, 24
+        video.codec_context.time_base = TICK
+        track = Track(file, 0)
+        for number, moment in enumerate(moments):
+            frame = picture(Clip(), number)
+            frame.pts, frame.time_base = moment, TICK
+            file.mux(video.encode(frame))
+            if number % 30 == 0:
+                file.mux(track.until(0.1 + number / 1000))
+        for stream in (video, track.stream):
+            file.mux(stream.encode(None))
+    through(source, target, identity, "h264")
+    assert times(target)[-1] > 590
+    assert times(target) == pytest.approx(times(source), abs=1e-4)
+    (before,), (after,) = packets(source, "audio"), packets(target, "audio")
+    assert [content for _, content in after] == [content for _, content in before]
+    assert [t for t, _ in after] == pytest.approx([t for t, _ in before], abs=1e-4)
+
+
+def test_a_stream_without_times_gets_those_of_its_rate(tmp_path: Path, identity: Runner) -> None:
+    source = write(tmp_path / "in.264", container="h264")
+    target = tmp_path / "out.mp4"
+    through(source, target, identity, "h264")
+    found = times(target)
+    assert len(found) == 10
+    assert np.diff(found) == pytest.approx(np.full(9, found[1] - found[0]), abs=1e-3)
