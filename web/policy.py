@@ -14,11 +14,10 @@ POLICY = "; ".join(
     ]
 )
 
-# frame-ancestors is ignored in HTML, and isolation can only be had by headers.
+# frame-ancestors counts in a header only.
 HEADERS = {
     "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
     "Referrer-Policy": "no-referrer",

@@ -59,19 +59,33 @@ async function trial(name, model, size, trialMs) {
 }
 
 /**
- * All usable engines, the fastest first; the search ends with one that is fast enough.
+ * Usable engines, the fastest first. The search ends with one that is fast enough, and a GPU that
+ * software stands in for is tried only where nothing else works: compiling for it takes seconds.
  * @returns {Promise<{usable: object[], refused: object[]}>} of what `tryEngine` returns
  */
 export async function rankEngines(model, size, names = ENGINES) {
   const usable = [];
   const refused = [];
-  for (const name of names) {
+  const software = await softwareGpus();
+  const isSoftware = (name) => software.includes(name);
+  const order = [...names.filter((name) => !isSoftware(name)), ...names.filter(isSoftware)];
+  for (const name of order) {
+    if (isSoftware(name) && usable.length) break;
     const result = await tryEngine(name, model, size);
     (result.reason ? refused : usable).push(result);
     if (result.frameMs <= ENOUGH_MS) break;
   }
   usable.sort((a, b) => a.frameMs - b.frameMs);
   return { usable, refused };
+}
+
+/** Names of the engines whose GPU is the processor in disguise. */
+async function softwareGpus() {
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  const options = { failIfMajorPerformanceCaveat: true };
+  const context = new OffscreenCanvas(1, 1).getContext("webgl2", options);
+  context?.getExtension("WEBGL_lose_context")?.loseContext();
+  return [...(adapter?.info?.isFallbackAdapter ? ["webgpu"] : []), ...(context ? [] : ["webgl2"])];
 }
 
 /** A frame with something in every part of it. */

@@ -120,7 +120,7 @@ export class Enhancer extends EventTarget {
 
   /** Runs one frame; a lost device gets a new engine, and one that cannot be had again the next. */
   async #run(source, size) {
-    let reason = "";
+    let reason = this.#gone;
     for (let attempt = 0; this.#ranking.length; attempt++) {
       try {
         const engine = await this.#engineFor(size);

@@ -4,6 +4,7 @@ import base64
 import io
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from web.build import build
 from web.serve import Handler, server
 
 CAMERA = (64, 48, 10)  # width, height, frames a second of the fake camera
+READY = "#status:has-text(' on ')"
+SLOWEST = 90  # seconds that anything may take on a busy machine
 NO_ENGINE = "export const create = () => { throw new Error('not in this test'); };"
 
 
@@ -45,9 +48,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def plain_dist(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
-    """The page with two names for `weights`, and one engine, the reference in JavaScript; the
+    """The page with three names for `weights`, and one engine, the reference in JavaScript; the
     others do not start."""
-    copy = build(tmp_path_factory.mktemp("page") / "plain", {"random": weights, "other": weights})
+    students = {name: weights for name in ("random", "other", "call_tiny_x2")}
+    copy = build(tmp_path_factory.mktemp("page") / "plain", students)
     shutil.rmtree(copy / "engines", ignore_errors=True)
     (copy / "engines").mkdir()
     for name in ("webgpu", "webgl2"):
@@ -120,17 +124,20 @@ def browser(camera_file: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any) -> Iterator[Callable[..., Any]]:
-    """visit(address, **context) opens a page in a context of its own and waits for its sample.
+    """visit(address, script, **context) opens a page in a context of its own, after a script, and
+    waits for its sample.
 
     An uncaught error, a violation of the policy or a request to anyone but the page's own server
     fails the test."""
     contexts, faults = [], []
 
-    def opened(address: str, ready: str = "#status:has-text(' on ')", **options: Any) -> Any:
+    def opened(address: str, script: str = "", ready: str = READY, **options: Any) -> Any:
         context = browser.new_context(**options)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(SLOWEST * 1000)
         contexts.append(context)
         page = context.new_page()
+        if script:
+            page.add_init_script(script)
         origin = "/".join(address.split("/")[:3])
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda m: "Policy" in m.text and faults.append(m.text))
@@ -150,9 +157,22 @@ def foreign(url: str, origin: str) -> bool:
     return not url.startswith((f"{origin}/", "blob:", "data:"))
 
 
+def until(page: Any, expression: str, seconds: float = SLOWEST) -> None:
+    """Wait for a JavaScript expression to be true. (playwright's wait_for_function is `eval`,
+    which the policy forbids.)"""
+    end = time.monotonic() + seconds
+    while not page.evaluate(f"() => {expression}"):
+        assert time.monotonic() < end, f"never true: {expression}"
+        page.wait_for_timeout(30)
+
+
 def canvas(page: Any, selector: str) -> np.ndarray:
     """(h,w,3) uint8 of what a canvas holds."""
-    url = page.eval_on_selector(selector, "canvas => canvas.toDataURL('image/png')")
+    return decoded(page.eval_on_selector(selector, "canvas => canvas.toDataURL()"))
+
+
+def decoded(url: str) -> np.ndarray:
+    """(h,w,3) uint8 of a data URL of a PNG."""
     return pixels(io.BytesIO(base64.b64decode(url.partition(",")[2])))
 
 

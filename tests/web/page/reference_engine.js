@@ -5,6 +5,7 @@
 import { phases } from "../interpolation.js";
 
 export async function create(model, { width, height, canvas = new OffscreenCanvas(1, 1) }) {
+  if (globalThis.refuseReference) throw new Error("refused by the test");
   canvas.width = width * model.scale;
   canvas.height = height * model.scale;
   const context = canvas.getContext("2d");
@@ -17,6 +18,7 @@ export async function create(model, { width, height, canvas = new OffscreenCanva
     width,
     height,
     timings: {},
+    frames: 0,
     lost: new Promise((resolve) => (lose = resolve)),
     async process(source) {
       const start = performance.now();
@@ -26,6 +28,7 @@ export async function create(model, { width, height, canvas = new OffscreenCanva
       const imported = performance.now();
       context.putImageData(restore(model, frame), 0, 0);
       const end = performance.now();
+      engine.frames++;
       engine.timings = { import: imported - start, run: end - imported, total: end - start };
     },
     read: async () => context.getImageData(0, 0, canvas.width, canvas.height),

@@ -112,7 +112,7 @@ def test_another_student_restores_what_is_open(visit: Visit, plain_site: str, fa
     page.set_input_files("#file", face)
     page.wait_for_selector(f"#status{SIZE}")
     current = page.input_value("#student")
-    name = {"random.kdw": "other", "other.kdw": "random"}[current]
+    name = "other" if current == "random.kdw" else "random"
     page.select_option("#student", f"{name}.kdw")
     page.wait_for_selector(f"#status{SIZE}:has-text('{name} on')")
 

@@ -26,7 +26,7 @@ export async function showBenchmark(models) {
     for (const { name: student, file } of students.filter(({ name }) => only("student", name))) {
       const model = await loadModel(new URL(file, models));
       for (const engine of ENGINES.filter((name) => only("engine", name))) {
-        for (const size of SIZES) {
+        for (const size of SIZES.filter(({ width, height }) => only("size", `${width}x${height}`))) {
           find("#status").textContent = `${student}, ${engine}, ${size.width} × ${size.height}…`;
           const trial = await tryEngine(engine, model, size, TRIAL_MS);
           result.rows.push({ student, engine, ...size, ...rounded(trial) });
@@ -54,7 +54,6 @@ async function machine() {
     version: "{{version}}",
     browser: navigator.userAgent,
     threads: navigator.hardwareConcurrency,
-    crossOriginIsolated: globalThis.crossOriginIsolated,
     webgpu: adapter ? { vendor, architecture, description } : null,
   };
 }

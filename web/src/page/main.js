@@ -2,7 +2,6 @@
 
 import { Enhancer, sizeOf } from "../kd-web.js";
 import { Figures } from "./figures.js";
-import { isolate } from "./isolation.js";
 import { Live } from "./live.js";
 import { chosen, fillSettings } from "./settings.js";
 import { Stage } from "./stage.js";
@@ -216,7 +215,6 @@ function refusal(enhancer, asked) {
   return refused ? `${asked} cannot be used: ${refused.reason}` : "";
 }
 
-await isolate();
 if (new URLSearchParams(location.search).has("benchmark")) {
   const { showBenchmark } = await import("./benchmark.js");
   await showBenchmark(MODELS);
