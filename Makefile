@@ -11,7 +11,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-fast lint benchmark docs dashboard clean
+.PHONY: help setup quickstart test test-fast lint benchmark docs dashboard demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,5 +61,8 @@ dashboard: $(VENV)/core ## dashboard.html: all runs of logs/ and experiments/ on
 wasm: ## build the kernel of web/src/engines/wasm.js (needs clang and wasm-ld)
 	web/wasm/build.sh
 
+demo: $(VENV)/core ## the student in the browser: builds web/dist and serves it on this machine
+	$(BIN)/python -m web.serve
+
 clean: ## remove what the build made; logs/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) web/dist build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

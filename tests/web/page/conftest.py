@@ -105,21 +105,16 @@ def camera_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def browser(camera_file: Path) -> Iterator[Any]:
-    """A playwright `Browser` with a fake camera."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    path = executable()
-    if path is None:
-        pytest.skip("no chromium")
+def browser(browser: Any, camera_file: Path) -> Iterator[Any]:
+    """A second Chromium of the same driver, with a fake camera."""
     camera = [
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-video-capture={camera_file}",
         "--autoplay-policy=no-user-gesture-required",
     ]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=[*FLAGS, *camera])
-        yield browser
-        browser.close()
+    second = browser.browser_type.launch(executable_path=executable(), args=[*FLAGS, *camera])
+    yield second
+    second.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 Visit = Callable[..., Any]
-AXE = Path(__file__).parents[3] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
 PHONE = {"width": 360, "height": 740}
 
 
@@ -15,7 +15,7 @@ PHONE = {"width": 360, "height": 740}
 @pytest.mark.parametrize("address", ["/", "/?benchmark", "/example.html"])
 def test_axe_finds_no_violation(visit: Visit, plain_site: str, scheme: str, address: str) -> None:
     if not AXE.is_file():
-        pytest.skip("no axe-core: npm install --prefix web")
+        pytest.skip("no axe-core: npm install --prefix tests/web")
     options = {} if address == "/" else {"ready": ""}
     page = visit(plain_site + address, color_scheme=scheme, **options)
     page.evaluate(AXE.read_text())

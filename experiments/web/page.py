@@ -1,0 +1,52 @@
+"""web/dist, built anew, in a headless Chromium with a fake camera; for the scripts beside this."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skimage.data
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from tests.web.chromium import FLAGS, executable
+from web.build import build
+from web.serve import server
+
+READY = "#status:has-text(' on ')"
+
+
+@contextmanager
+def opened(camera: Path | None = None, script: str = "", **context: Any) -> Iterator[Any]:
+    """A playwright page that shows its sample; `script` runs before the page's own."""
+    served = server(build())
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    flags = [*FLAGS, "--use-fake-device-for-media-stream"]
+    if camera:
+        flags.append(f"--use-file-for-fake-video-capture={camera}")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable(), args=flags)
+        page = browser.new_context(permissions=["camera"], **context).new_page()
+        page.add_init_script(script)
+        page.goto(f"http://127.0.0.1:{served.server_port}/")
+        page.wait_for_selector(READY)
+        yield page
+        browser.close()
+    served.shutdown()
+    served.server_close()
+
+
+def film(path: Path, width: int, height: int, rate: int, frames: int = 30) -> Path:
+    """A pan over a photograph (scikit-image's astronaut), as YUV4MPEG2 that a fake camera films."""
+    photo = Image.fromarray(skimage.data.astronaut()).resize((width + 2 * frames, height * 2))
+    with path.open("wb") as file:
+        file.write(f"YUV4MPEG2 W{width} H{height} F{rate}:1 Ip A1:1 C420jpeg\n".encode())
+        for number in range(frames):
+            frame = photo.crop((2 * number, 40, 2 * number + width, 40 + height))
+            y, cb, cr = (np.array(plane) for plane in frame.convert("YCbCr").split())
+            halves = (c.reshape(height // 2, 2, width // 2, 2).mean((1, 3)) for c in (cb, cr))
+            file.write(b"FRAME\n" + y.tobytes())
+            file.write(b"".join(half.round().astype(np.uint8).tobytes() for half in halves))
+    return path
