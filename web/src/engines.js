@@ -7,6 +7,7 @@ export const ENGINES = ["webgpu", "webgl2", "wasm"];
 
 const LEVELS = 1; // largest difference from torch on the golden frame
 const ENOUGH_MS = 1000 / 60; // an engine that keeps up with a screen ends the search
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|basic render/i; // renderers on the processor
 const TRIAL_MS = 300;
 const ANSWER_MS = 20000; // longer than any shader takes to compile; drivers may hang
 
@@ -82,10 +83,14 @@ export async function rankEngines(model, size, names = ENGINES) {
 /** Names of the engines whose GPU is the processor in disguise. */
 async function softwareGpus() {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  const software = adapter?.info?.isFallbackAdapter ? ["webgpu"] : [];
   const options = { failIfMajorPerformanceCaveat: true };
-  const context = new OffscreenCanvas(1, 1).getContext("webgl2", options);
-  context?.getExtension("WEBGL_lose_context")?.loseContext();
-  return [...(adapter?.info?.isFallbackAdapter ? ["webgpu"] : []), ...(context ? [] : ["webgl2"])];
+  const gl = new OffscreenCanvas(1, 1).getContext("webgl2", options);
+  const known = gl?.getExtension("WEBGL_debug_renderer_info");
+  const renderer = gl?.getParameter(known ? known.UNMASKED_RENDERER_WEBGL : gl.RENDERER);
+  gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  if (!gl || SOFTWARE.test(renderer)) software.push("webgl2");
+  return software;
 }
 
 /** A frame with something in every part of it. */
