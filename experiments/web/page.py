@@ -1,4 +1,4 @@
-"""web/dist, built anew, in a headless Chromium with a fake camera; for the scripts beside this."""
+"""web/dist, built if need be, in a headless Chromium with a fake camera; for the scripts beside this."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tests.web.chromium import FLAGS, executable
-from web.build import build
+from web.build import DIST, build, stale
 from web.serve import server
 
 READY = "#status:has-text(' on ')"
@@ -21,7 +21,7 @@ READY = "#status:has-text(' on ')"
 @contextmanager
 def opened(camera: Path | None = None, script: str = "", **context: Any) -> Iterator[Any]:
     """A playwright page that shows its sample; `script` runs before the page's own."""
-    served = server(build())
+    served = server(build() if stale() else DIST)
     threading.Thread(target=served.serve_forever, daemon=True).start()
     flags = [*FLAGS, "--use-fake-device-for-media-stream"]
     if camera:

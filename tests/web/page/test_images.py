@@ -37,6 +37,20 @@ def test_downloaded_image_is_what_torch_makes_of_it(
     assert difference(found, restored(weights, pixels(face))) <= 2
 
 
+def test_shipped_student_in_the_chosen_engine_equals_torch(
+    visit: Visit, site: str, photo: np.ndarray, tmp_path: Path
+) -> None:
+    lr = photo[60:161, 140:287]
+    Image.fromarray(lr).save(tmp_path / "face.png")
+    page = visit(site)
+    page.set_input_files("#file", tmp_path / "face.png")
+    page.wait_for_selector("#status:text-matches('147 . 101 to 294 . 202')")
+    with page.expect_download() as download:
+        page.click("#download")
+    found = pixels(Path(download.value.path()))
+    assert difference(found, restored("student_tiny", lr)) <= 2
+
+
 @pytest.mark.parametrize(
     ("event", "transfer"), [("drop", "dataTransfer"), ("paste", "clipboardData")]
 )
