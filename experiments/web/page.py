@@ -1,4 +1,4 @@
-"""web/dist, built if need be, in a headless Chromium with a fake camera; for the scripts beside this."""
+"""web/dist, built if need be, in a headless Chromium with a fake camera."""
 
 import threading
 from collections.abc import Iterator
