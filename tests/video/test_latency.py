@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kd_lightning.video.latency import Durations
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(1e-5, 100), min_size=1, max_size=300),
     st.sampled_from([0.0, 0.5, 0.95, 1.0]),

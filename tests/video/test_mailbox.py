@@ -4,12 +4,13 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kd_lightning.video.mailbox import Mailbox
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["put", "take"]), max_size=40))
 def test_an_item_is_taken_once_or_counted_as_dropped_and_the_newest_is_taken(
     steps: list[str],

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kd_lightning.video.policy import LONGEST_WAIT, QUIET, TOO_SLOW, Policy, Rung
@@ -129,6 +129,7 @@ def test_the_last_rung_stays_however_slow() -> None:
     assert len(stream.changes) == 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.5, 15), st.floats(0.1, 50)), max_size=8))
 def test_no_two_changes_within_two_seconds(phases: list[tuple[float, float]]) -> None:
     stream = Stream()
