@@ -1,5 +1,5 @@
-"""kd-export: write a trained student as safetensors, ONNX, OpenVINO or for a browser, checked
-against torch."""
+"""kd-export: write a trained student as safetensors, ONNX, OpenVINO or for a browser or mpv,
+checked against torch."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from kd_lightning.commands.failures import exit_status
 from kd_lightning.errors import UserError
 from kd_lightning.models.pretrained import find_weights
 
-OUTPUT = "name.safetensors, .onnx, .xml or .kdw (browser); a folder takes NAME.kdw"
+OUTPUT = "name.safetensors, .onnx, .xml, .kdw (browser; a folder takes NAME.kdw) or .glsl (mpv)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,8 @@ from kd_lightning.deploy.backends.select import backends
 from kd_lightning.deploy.browser import SUFFIX as BROWSER
 from kd_lightning.deploy.browser import write_browser
 from kd_lightning.deploy.int8 import calibration_tiles
+from kd_lightning.deploy.mpv import SUFFIX as MPV
+from kd_lightning.deploy.mpv import write_mpv
 from kd_lightning.deploy.parity import compare, tolerance_of
 from kd_lightning.errors import UserError
 from kd_lightning.files import unwritable
@@ -40,7 +42,7 @@ def load_any(path: Path) -> tuple[Network, dict[str, Any]]:
 def export(
     source: Path, target: Path, precision: str = "fp32", calibration: Path | None = None
 ) -> dict[str, float]:
-    """Write `target` (.safetensors, .onnx, .xml or .kdw) from an artifact or checkpoint.
+    """Write `target` (.safetensors, .onnx, .xml, .kdw or .glsl) from an artifact or checkpoint.
 
     Args:
         precision: fp32; for .xml also fp16 (weights stored in half the space) and int8 (NNCF
@@ -55,7 +57,11 @@ def export(
             nothing is written.
     """
     writers = {suffix: item for item in backends() for suffix in item.exports}
-    kinds: dict[str, tuple[str, ...]] = {".safetensors": ("fp32",), BROWSER: ("fp32",)}
+    kinds: dict[str, tuple[str, ...]] = {
+        ".safetensors": ("fp32",),
+        BROWSER: ("fp32",),
+        MPV: ("fp32",),
+    }
     kinds |= {suffix: item.exports[suffix] for suffix, item in writers.items()}
     if precision not in kinds.get(target.suffix, ()):
         able = "; ".join(f"{suffix} in {', '.join(able)}" for suffix, able in kinds.items())
@@ -68,6 +74,9 @@ def export(
     if target.suffix == BROWSER:
         with _written_whole(target) as part:
             return write_browser(network, metadata, part, target)
+    if target.suffix == MPV:
+        with _written_whole(target) as part:
+            return write_mpv(network, part, target)
     backend = writers[target.suffix]
     if not backend.supports(network):
         raise UserError(

@@ -73,7 +73,7 @@ def plain_body(network: Network, source: Path) -> PlainBody:
     name = type(network).__name__
     if not info.unshuffle_factor or info.takes_lr:
         raise UserError(
-            f"{source}: a {name} cannot be exported for a browser: it states no unshuffle_factor "
+            f"{source}: a {name} cannot be exported as plain layers: it states no unshuffle_factor "
             "(kd_lightning.models.network); student=student_fast does"
         )
     layers: list[Layer] = []
@@ -93,8 +93,8 @@ def plain_body(network: Network, source: Path) -> PlainBody:
             layers[-1] = Layer(layers[-1].weight, layers[-1].bias, "prelu", slope)
         else:
             raise UserError(
-                f"{source}: a {name} cannot be exported for a browser: layer {place} of its body, "
-                f"{module}, is no 3x3 convolution, and no ReLU or PReLU after one"
+                f"{source}: a {name} cannot be exported as plain layers: layer {place} of its "
+                f"body, {module}, is no 3x3 convolution, and no ReLU or PReLU after one"
             )
     return PlainBody(info, tuple(layers))
 
