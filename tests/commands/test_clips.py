@@ -119,9 +119,14 @@ def test_streams_in_and_out(tmp_path: Path, fixed: list[str]) -> None:
             [*command, "--format", "nut", *fixed], stdin=stdin, stdout=stdout, check=True
         )
     assert run.returncode == 0
-    assert times(tmp_path / "out.nut") == pytest.approx(times(source), abs=1e-3)
-    contents = [[c for _, c in s] for s in packets(tmp_path / "out.nut", "audio")]
-    assert contents == [[c for _, c in s] for s in packets(source, "audio")]
+    found, expected = times(tmp_path / "out.nut"), times(source)
+    (sound,), (expected_sound,) = packets(tmp_path / "out.nut", "audio"), packets(source, "audio")
+    assert [content for _, content in sound] == [content for _, content in expected_sound]
+    # NUT has no times before 0: an encoder's lead of sound moves everything alike.
+    shift = found[0] - expected[0]
+    assert found == pytest.approx([time + shift for time in expected], abs=2e-3)
+    moved = [time + shift for time, _ in expected_sound]
+    assert [time for time, _ in sound] == pytest.approx(moved, abs=2e-3)
 
 
 @pytest.fixture
