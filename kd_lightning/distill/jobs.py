@@ -16,11 +16,12 @@ from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.config import fail, reason
+from kd_lightning.distill.marks import FAILED, PRUNED, Busy, Pruned
 from kd_lightning.distill.run import accepted
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
 
-FAILED = "failed.txt"  # in the folder of a sweep's job: why it failed
+OURS = ("hydra._internal.core_plugins.basic_sweeper.", "hydra_plugins.kd_lightning.")
 
 
 class ResumeCheck(Callback):
@@ -62,25 +63,35 @@ def as_job(config: DictConfig) -> DictConfig:
 class FailedJobs(Callback):
     """A failure is one line. It ends a run with status 2, and leaves a mark in a sweep's job, so
     that the others run on and the sweep's table comes: Hydra's own sweeper would raise the first.
-    Other sweepers have their own way with failures.
+    Sweepers of other packages have their own way with failures.
     """
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         hydra = config.hydra
-        file = Path(hydra.runtime.output_dir) / FAILED
         if job_return.status == JobStatus.COMPLETED:
-            file.unlink(missing_ok=True)
             return
         error = job_return._return_value
         line = reason(error, hydra.job.config_name or "train", sys.argv[1:])
+        if hydra.mode == RunMode.RUN and isinstance(error, Pruned):
+            raise SystemExit(0)  # a process of a job's run: its first one tells
         if hydra.mode == RunMode.RUN and line is not None:
             fail(line)
-        if hydra.mode == RunMode.MULTIRUN and hydra.sweeper._target_.endswith(".BasicSweeper"):
+        if hydra.mode == RunMode.MULTIRUN and hydra.sweeper._target_.startswith(OURS):
             if line is None:  # a bug, so where it is matters
                 traceback.print_exception(error)
                 line = f"{type(error).__name__}: {error}"
-            line = " ".join(line.split())
-            print(f"error: job {hydra.job.num}: {line}", file=sys.stderr, flush=True)
-            with suppress(Exception):  # the disk may be what is wrong
-                write_atomic(file, line.encode())
+            leave_mark(Path(hydra.runtime.output_dir), error, line, hydra.job.num)
             job_return.status, job_return.return_value = JobStatus.COMPLETED, None
+
+
+def leave_mark(folder: Path, error: Exception, line: str, job: int) -> None:
+    """Say why a sweep's job has no results, on the console and in its folder."""
+    line = " ".join(line.split())
+    if isinstance(error, Pruned):
+        print(f"job {job}: {line}", flush=True)
+    else:
+        print(f"error: job {job}: {line}", file=sys.stderr, flush=True)
+    if not isinstance(error, Busy):  # that folder is another process's
+        with suppress(Exception):  # the disk may be what is wrong
+            name = PRUNED if isinstance(error, Pruned) else FAILED
+            write_atomic(folder / name, line.encode())

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from omegaconf import read_write
 from kd_lightning.errors import UserError
 
 RENDEZVOUS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+COMMAND = "kd_lightning.commands.train"
 PATIENCE = 20.0  # seconds that a process gets to end by itself after another has failed
 
 
@@ -34,13 +36,20 @@ class JobLauncher(_SubprocessScriptLauncher):
 
     Lightning starts the other processes with this command's own arguments, which in a sweep would
     be the sweep again; and it kills the first process, silently, when another one fails.
+
+    Args:
+        words: what the command of a sweep's job has beside its overrides.
     """
+
+    def __init__(self, *args: Any, words: tuple[str, ...] = ()) -> None:
+        super().__init__(*args)
+        self.words = words
 
     def launch(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("trainer", None)
         self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:
-            with arguments_of_this_job():
+            with arguments_of_this_job(self.words):
                 self._call_children_scripts()
             threading.Thread(target=self.watch, daemon=True).start()
         _set_num_threads_if_needed(num_processes=self.num_processes)
@@ -75,9 +84,12 @@ class JobLauncher(_SubprocessScriptLauncher):
 
 
 @contextmanager
-def processes(trainer: Trainer) -> Iterator[None]:
+def processes(trainer: Trainer, checkpoint: str | None = None) -> Iterator[None]:
     """What `trainer` does inside may take several processes; afterwards there is one again, in
     the environment from before, so that the next job of a sweep can start its own.
+
+    Args:
+        checkpoint: what the run continues; a sweep's job finds it by itself.
 
     Raises:
         UserError: another process has failed.
@@ -86,7 +98,10 @@ def processes(trainer: Trainer) -> Iterator[None]:
     launcher = None
     if isinstance(lightnings, _SubprocessScriptLauncher):
         launcher = JobLauncher(
-            lightnings.cluster_environment, lightnings.num_processes, lightnings.num_nodes
+            lightnings.cluster_environment,
+            lightnings.num_processes,
+            lightnings.num_nodes,
+            words=(f'ckpt_path="{checkpoint}"',) if checkpoint else (),
         )
         trainer.strategy._launcher = launcher
     before = {name: os.environ.get(name) for name in RENDEZVOUS}
@@ -133,21 +148,28 @@ def is_override(argument: str) -> bool:
 
 
 @contextmanager
-def arguments_of_this_job() -> Iterator[None]:
-    """In a sweep, make this command's arguments those of one job, in its own folder."""
+def arguments_of_this_job(words: tuple[str, ...] = ()) -> Iterator[None]:
+    """In a sweep, make this command's arguments those of one job and `words`, in its own folder."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         yield
         return
     config, arguments = HydraConfig.get(), sys.argv
+    program: Any = sys.modules["__main__"]
+    spec = program.__spec__  # `python -m` of a launcher's own program, submitit's: not the command
     flags = [a for a in arguments[1:] if a not in ("-m", "--multirun") and not is_override(a)]
+    if spec is not None and spec.name != COMMAND:
+        sources = (s.path for s in config.runtime.config_sources if s.provider == "command-line")
+        flags = [f"--config-dir={path.removeprefix('file://')}" for path in sources]
     hydra = [o for o in config.overrides.hydra if not o.startswith(("hydra.mode", "hydra.sweep"))]
-    sys.argv = [arguments[0], *flags, *hydra, *config.overrides.task]
+    sys.argv = [arguments[0], *flags, *hydra, *config.overrides.task, *words]
     folder = config.run.dir
     node: Any = config.run  # read-only, until now
     with read_write(node):
         node.dir = config.runtime.output_dir
+        program.__spec__ = spec and find_spec(COMMAND)
         try:
             yield
         finally:
+            program.__spec__ = spec
             node.dir = folder
             sys.argv = arguments

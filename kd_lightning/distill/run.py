@@ -85,11 +85,11 @@ def train(cfg: DictConfig) -> float | None:
             logger=make_loggers(cfg, resume and resume.step),
             plugins=[AtomicCheckpointIO()],
         )
-        with processes(trainer):
+        checkpoint = resume and str(resume.path)
+        with processes(trainer, checkpoint):
             if is_first_process():
                 use_data(trainer.loggers, data.manifests())
             started = time.perf_counter()
-            checkpoint = resume and str(resume.path)
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
             minutes = (time.perf_counter() - started) / 60
             load_best(trainer, module)

@@ -1,24 +1,17 @@
 """`python -m tests.distill.kills FOLDER PHOTOS KILLS SEED`: runs of train.py, killed at random
 moments and resumed until KILLS have been dealt; every run must end as the undisturbed one.
-
-A run is a fork of this process, which has imported everything but has computed nothing: it goes
-through train.py, Hydra and all, without the seconds that imports take.
 """
 
 import os
 import random
-import runpy
 import signal
 import sys
 import time
 from pathlib import Path
 
-import torch
-
-import kd_lightning.distill.jobs
-import kd_lightning.distill.sweep  # noqa: F401  (what a run imports)
 from tests.distill.test_resume import SMALL, assert_same_run
-from tests.runs import ROOT, TINY
+from tests.forks import start, wait
+from tests.runs import TINY
 
 OPTIONS = (
     *("data=photos", "teacher=folder", *TINY, *SMALL, "scheduler=onecycle", "callbacks=ema"),
@@ -26,29 +19,12 @@ OPTIONS = (
 )
 
 
-def start(log: Path, *words: str) -> int:
-    """A run of train.py; returns its process."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
-        os.dup2(1, 2)
-        torch.set_num_threads(1)
-        sys.argv = [str(ROOT / "train.py"), *OPTIONS, *words]
-        runpy.run_path(sys.argv[0], run_name="__main__")
-        status = 0
-    finally:
-        os._exit(status)
-
-
 def main(folder: Path, photos: str, kills: int, seed: int) -> None:
-    rng, log, words = random.Random(seed), folder / "log", (f"data.root={photos}",)
+    rng, log, words = random.Random(seed), folder / "log", (*OPTIONS, f"data.root={photos}")
     whole = folder / "whole"
     for _ in range(2):  # the second time nothing is left to prepare
         began = time.monotonic()
-        assert os.waitpid(start(log, *words, f"hydra.run.dir={whole}"), 0)[1] == 0, log.read_text()
+        assert wait(start(log, *words, f"hydra.run.dir={whole}")) == 0, log.read_text()
         duration = time.monotonic() - began
     dealt = mid_training = runs = 0
     while dealt < kills:
@@ -60,9 +36,9 @@ def main(folder: Path, photos: str, kills: int, seed: int) -> None:
             if dealt < kills:
                 time.sleep(rng.uniform(0.1, 1) * duration)
                 os.kill(pid, signal.SIGKILL)
-            status = os.waitpid(pid, 0)[1]
+            status = wait(pid)
             finished = status == 0
-            assert finished or os.WIFSIGNALED(status), log.read_text()[-3000:]
+            assert finished or status == -signal.SIGKILL, log.read_text()[-3000:]
             dealt += not finished
             mid_training += not finished and last.exists()
         assert_same_run(run, whole)

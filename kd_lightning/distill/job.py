@@ -1,0 +1,69 @@
+"""One job of Hydra: a new run, or what an earlier try left of it."""
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+
+from kd_lightning.distill.lock import sole_writer
+from kd_lightning.distill.marks import unmark
+from kd_lightning.distill.processes import is_first_process
+from kd_lightning.distill.results import config_hash
+from kd_lightning.distill.resume import read_checkpoint
+from kd_lightning.distill.run import precision_for_device, resolved, tell, train
+from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import load_artifact
+
+
+def job(cfg: DictConfig) -> float | None:
+    """`train`, as the one process that writes into the run folder.
+
+    A job of a sweep, and one that SLURM has started again, finds in its folder what its earlier
+    try left: it is done when that is done, and else goes on from the last checkpoint.
+
+    Raises:
+        UserError: as `train`.
+        Busy: another process writes into the run folder.
+    """
+    folder = Path(cfg.run_folder)
+    with sole_writer(folder) if is_first_process() else nullcontext():
+        if cfg.ckpt_path is None and starts_again():
+            if finished(cfg, folder):
+                tell(f"done before: {folder}")
+                return objective(folder)
+            if (last := folder / "checkpoints" / "last.ckpt").is_file():
+                with open_dict(cfg):
+                    cfg.ckpt_path = str(last)
+        if is_first_process():
+            unmark(folder)
+        return train(cfg)
+
+
+def starts_again() -> bool:
+    """Whether the run folder may hold an earlier try of this very job."""
+    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return in_sweep or int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+
+
+def finished(cfg: DictConfig, folder: Path) -> bool:
+    """Whether `folder` holds the whole run of this configuration: the artifact comes last."""
+    artifact = folder / "student.safetensors"
+    if not artifact.is_file():
+        return False
+    cfg = cfg.copy()
+    precision_for_device(cfg, say=False)
+    _, metadata = load_artifact(artifact)
+    return bool(metadata.get("config_sha256") == config_hash(resolved(cfg)))
+
+
+def objective(folder: Path) -> float | None:
+    """The best value of what the checkpoints of the run monitor; None where there is none."""
+    try:
+        states = read_checkpoint(folder / "checkpoints" / "best.ckpt")["callbacks"].values()
+    except UserError:
+        return None
+    scores = (state["best_model_score"] for state in states if state.get("monitor"))
+    return next((float(score) for score in scores if score is not None), None)

@@ -1,0 +1,1 @@
+"""Many runs: Hydra's plugins that plan them, what they leave together, and going on with them."""

@@ -1,0 +1,63 @@
+"""The command line that a sweep was started with, kept in its folder, and resumed from there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from kd_lightning.errors import UserError
+from kd_lightning.files import write_atomic
+
+COMMAND = "command.json"  # in a sweep's folder
+RESUME = "sweep.resume="
+OWN = ("hydra.mode=", "hydra.sweep.dir=")  # of each start of the sweep, so not kept
+
+
+def keep(config: DictConfig) -> None:
+    """Write down in the sweep's folder what `config`, Hydra's of a multirun, was composed from."""
+    hydra = config.hydra
+    sources = (s.path for s in hydra.runtime.config_sources if s.provider == "command-line")
+    overrides = [*hydra.overrides.hydra, *hydra.overrides.task]
+    content = {
+        "config_dir": next(sources, "").removeprefix("file://"),
+        "overrides": [word for word in overrides if not word.startswith(OWN)],
+    }
+    write_atomic(Path(hydra.sweep.dir) / COMMAND, json.dumps(content, indent=2).encode())
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    """What `keep` wrote. Raises UserError where `folder` is none of a sweep."""
+    try:
+        return dict(json.loads((folder / COMMAND).read_text()))
+    except OSError:
+        inside = (folder.parent / COMMAND).is_file()
+        which = f"its sweep is {folder.parent}" if inside else f"it has no {COMMAND}"
+        raise UserError(
+            f"{RESUME}{folder}: not the folder of a sweep ({which}); name logs/<name>/sweep_<time>"
+        ) from None
+
+
+def resumed(words: list[str]) -> list[str]:
+    """The command line `words`, where `sweep.resume=FOLDER` stands for that of the sweep in
+    FOLDER. Other overrides beside it replace those of the same key.
+
+    Raises:
+        UserError: FOLDER is none of a sweep.
+    """
+    folders = [word.removeprefix(RESUME) for word in words if word.startswith(RESUME)]
+    if not folders or folders[-1] in ("", "null"):
+        return words
+    folder = Path(folders[-1]).expanduser()
+    command = kept(folder)
+    given = [word for word in words if not word.startswith(RESUME)]
+    options = [word for word in given if word.startswith("-")]
+    if not {"-m", "--multirun"} & {*options}:
+        options.append("-m")
+    if command["config_dir"] and not any(
+        word.startswith(("--config-dir", "-cd")) for word in given
+    ):
+        options.append(f"--config-dir={command['config_dir']}")
+    rest = [word for word in given if not word.startswith("-")]
+    overrides = {word.partition("=")[0]: word for word in [*command["overrides"], *rest]}
+    return [*options, *overrides.values(), f'hydra.sweep.dir="{folder}"']

@@ -1,0 +1,120 @@
+"""What ends a multirun, whatever became of its jobs: the table, the best configuration, plots."""
+
+import json
+import shlex
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kd_lightning.config import fail
+from kd_lightning.distill.job import objective
+from kd_lightning.distill.lock import holder
+from kd_lightning.distill.marks import FAILED, PRUNED
+from kd_lightning.distill.metrics import make_metrics
+from kd_lightning.distill.results import write_json
+from kd_lightning.sweeps import command
+from kd_lightning.sweeps.plots import write_plots
+
+Row = dict[str, Any]
+UNFINISHED = "ended without results"
+
+
+class SweepTable(Callback):
+    """Prints one row for each job and test set, others with their reason, the best configuration as
+    a command line, and writes `sweep.json` and plots to the sweep's folder."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        command.keep(config)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        jobs = job_folders(folder)
+        rows = [row for job in jobs for row in job_rows(job)]
+        write_json(folder / "sweep.json", rows)
+        console = Console()
+        console.print(sweep_table(rows, config))
+        mode = str(OmegaConf.select(config, "callbacks.best.mode", default="max"))
+        if line := best_line(rows, mode):
+            console.print(line, soft_wrap=True, highlight=False)
+        if plots := write_plots(rows, folder):
+            console.print(f"plots         {plots}")
+        console.print(f"sweep folder  {folder}")
+        if failed := [row["job"] for row in rows if "failed" in row]:
+            fail(
+                f"{len(failed)} of {len(jobs)} jobs failed ({', '.join(failed)}); see the table; "
+                f"{command.RESUME}{folder} tries them again"
+            )
+
+
+def job_folders(sweep: Path) -> list[Path]:
+    """The folders of a sweep's jobs, in their order."""
+    folders = {path.parent.parent for path in sweep.glob("*/.hydra/overrides.yaml")}
+    return sorted(folders, key=lambda folder: (len(folder.name), folder.name))
+
+
+def job_rows(job: Path) -> list[Row]:
+    """The overrides that made a job and the student's scores on each test set, or one row that says
+    why it has none: `failed`, `pruned` or `running` with the reason."""
+    row: Row = {
+        "job": job.name,
+        "overrides": list(OmegaConf.load(job / ".hydra" / "overrides.yaml")),
+    }
+    if process := holder(job):
+        return [{**row, "running": process}]
+    for name, mark in (("failed", FAILED), ("pruned", PRUNED)):
+        if (job / mark).is_file():
+            return [{**row, name: (job / mark).read_text()}]
+    if (scores := results(job)) is None:
+        return [{**row, "failed": UNFINISHED}]
+    row["score"] = objective(job)
+    return [{**row, "set": name, **rows["student"]} for name, rows in scores.items()]
+
+
+def results(job: Path) -> dict[str, Any] | None:
+    """The test results of a job that came to its end; None of any other."""
+    if not (job / "student.safetensors").is_file():  # written last
+        return None
+    return dict(json.loads((job / "metrics.json").read_text()))
+
+
+def sweep_table(rows: list[Row], config: DictConfig) -> Table:
+    """Jobs, with the overrides that not all of them have, and their scores."""
+    metrics = make_metrics(config.metrics)
+    monitor = str(OmegaConf.select(config, "callbacks.best.monitor", default="score"))
+    labels = (metric.label for metric in metrics.values())
+    table = Table("job", "overrides", f"best {monitor}", "test set", *labels)
+    same = set.intersection(*({*row["overrides"]} for row in rows)) if len(rows) > 1 else set()
+    for row in rows:
+        state = next((name for name in ("failed", "pruned", "running") if name in row), None)
+        what = f"{state}: {escape(row[state])}" if state else row["set"]
+        score = "" if row.get("score") is None else f"{row['score']:.4f}"
+        scores = [m.text(row[key]) if key in row else "" for key, m in metrics.items()]
+        changed = "\n".join(word for word in row["overrides"] if word not in same)
+        table.add_row(row["job"], escape(changed), score, what, *scores)
+    return table
+
+
+def best_line(rows: list[Row], mode: str) -> str | None:
+    """The configuration of the best mean validation score over its seeds, as a command line; None
+    where no job has a score."""
+    groups: dict[tuple[str, ...], dict[str, float]] = {}
+    for row in rows:
+        if row.get("score") is not None:
+            words = tuple(word for word in row["overrides"] if not word.startswith("seed="))
+            groups.setdefault(words, {})[row["job"]] = row["score"]
+    if not groups:
+        return None
+    sign = 1 if mode == "max" else -1
+    words, scores = max(groups.items(), key=lambda item: sign * statistics.fmean(item[1].values()))
+    mean = f"{statistics.fmean(scores.values()):.4f}"
+    spread = f" ± {statistics.stdev(scores.values()):.4f}" if len(scores) > 1 else ""
+    which = f"job {', '.join(scores)}: {mean}{spread}"
+    program = "python train.py" if sys.argv[0].endswith(".py") else "kd-train"
+    return f"best          {which}\n  {program} {shlex.join(words)}"
