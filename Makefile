@@ -28,7 +28,7 @@ $(VENV)/core: $(VENV)/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/full: $(VENV)/core
-	$(BIN)/python -m pip install --quiet --editable '.[samples,video,benchmark,int8,basicsr,spandrel,tensorboard,mlflow,workspaces,docs,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[samples,video,benchmark,int8,basicsr,spandrel,tensorboard,sweeps,mlflow,workspaces,docs,test,dev]'
 	touch $@
 
 setup: $(VENV)/full ## install everything into .venv from pinned versions

@@ -57,8 +57,11 @@ def run_dir(name: str, ckpt_path: str | None, time: str) -> str:
 
 
 def agreed(time: str) -> str:
-    """The first process's `time` where torchrun has started several, which would else write into
-    a folder each."""
+    """A name that all processes of the run have: the first one's `time` where torchrun has started
+    several, which would else write into a folder each; under srun the job's and the step's number,
+    which stay when SLURM starts the job again."""
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        return f"slurm_{os.environ['SLURM_JOB_ID']}_{os.environ['SLURM_STEP_ID']}"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return time
     from torch.distributed import TCPStore

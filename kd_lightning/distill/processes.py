@@ -17,7 +17,7 @@ from lightning import Trainer
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import read_write
+from omegaconf import OmegaConf, read_write
 
 from kd_lightning.errors import UserError
 
@@ -160,8 +160,9 @@ def arguments_of_this_job(words: tuple[str, ...] = ()) -> Iterator[None]:
     if spec is not None and spec.name != COMMAND:
         sources = (s.path for s in config.runtime.config_sources if s.provider == "command-line")
         flags = [f"--config-dir={path.removeprefix('file://')}" for path in sources]
-    hydra = [o for o in config.overrides.hydra if not o.startswith(("hydra.mode", "hydra.sweep"))]
-    sys.argv = [arguments[0], *flags, *hydra, *config.overrides.task, *words]
+    overrides: Any = OmegaConf.to_container(config.overrides, resolve=False)
+    hydra = [o for o in overrides["hydra"] if not o.startswith(("hydra.mode", "hydra.sweep"))]
+    sys.argv = [arguments[0], *flags, *hydra, *overrides["task"], *words]
     folder = config.run.dir
     node: Any = config.run  # read-only, until now
     with read_write(node):

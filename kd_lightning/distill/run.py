@@ -9,6 +9,7 @@ import torch
 import wandb
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -83,7 +84,7 @@ def train(cfg: DictConfig) -> float | None:
             cfg.trainer,
             callbacks=callbacks,
             logger=make_loggers(cfg, resume and resume.step),
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *cluster()],
         )
         checkpoint = resume and str(resume.path)
         with processes(trainer, checkpoint):
@@ -154,6 +155,12 @@ def objective(trainer: Trainer) -> float | None:
         if getattr(callback, "monitor", None) and score is not None:
             return float(score)
     return None
+
+
+def cluster() -> list[SLURMEnvironment]:
+    """Under SLURM, Lightning's environment of it without its own way of starting again: that would
+    save other checkpoints, and prefer them to the one that the run says it continues."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def load_best(trainer: Trainer, module: DistillationModule) -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
@@ -18,12 +18,18 @@ def keep(config: DictConfig) -> None:
     """Write down in the sweep's folder what `config`, Hydra's of a multirun, was composed from."""
     hydra = config.hydra
     sources = (s.path for s in hydra.runtime.config_sources if s.provider == "command-line")
-    overrides = [*hydra.overrides.hydra, *hydra.overrides.task]
+    overrides = [*plain(hydra.overrides.hydra), *plain(hydra.overrides.task)]
     content = {
         "config_dir": next(sources, "").removeprefix("file://"),
         "overrides": [word for word in overrides if not word.startswith(OWN)],
     }
     write_atomic(Path(hydra.sweep.dir) / COMMAND, json.dumps(content, indent=2).encode())
+
+
+def plain(words: Any) -> list[str]:
+    """Overrides of a configuration as they were written, interpolations and all."""
+    content = OmegaConf.to_container(words, resolve=False)
+    return [str(word) for word in content or ()]
 
 
 def kept(folder: Path) -> dict[str, Any]:

@@ -53,9 +53,12 @@ class Study:
         self.folder = folder
         self.token = secrets.token_hex(4)  # names this process
         self.storage = journal(folder)
-        self.optuna = optuna.create_study(
-            storage=self.storage, study_name=NAME, direction=direction, load_if_exists=True
-        )
+        if direction is None:
+            self.optuna = optuna.load_study(study_name=NAME, storage=self.storage)
+        else:
+            self.optuna = optuna.create_study(
+                storage=self.storage, study_name=NAME, direction=direction, load_if_exists=True
+            )
 
     @contextmanager
     def sweeper(self) -> Iterator[None]:

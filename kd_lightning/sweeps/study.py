@@ -127,11 +127,11 @@ def search_space(
     space: dict[str, BaseDistribution] = {}
     for override in overrides:
         key = override.get_key_element()
-        fixed.pop(key, None)
-        space.pop(key, None)
         if override.is_sweep_override():
+            fixed.pop(key, None)
             space[key] = distribution(override)
         else:
+            space.pop(key, None)
             fixed[key] = str(override.input_line)
     return list(fixed.values()), space
 

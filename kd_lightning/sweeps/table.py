@@ -20,6 +20,7 @@ from kd_lightning.distill.marks import FAILED, PRUNED
 from kd_lightning.distill.metrics import make_metrics
 from kd_lightning.distill.results import write_json
 from kd_lightning.sweeps import command
+from kd_lightning.sweeps.command import plain
 from kd_lightning.sweeps.plots import write_plots
 
 Row = dict[str, Any]
@@ -62,10 +63,8 @@ def job_folders(sweep: Path) -> list[Path]:
 def job_rows(job: Path) -> list[Row]:
     """The overrides that made a job and the student's scores on each test set, or one row that says
     why it has none: `failed`, `pruned` or `running` with the reason."""
-    row: Row = {
-        "job": job.name,
-        "overrides": list(OmegaConf.load(job / ".hydra" / "overrides.yaml")),
-    }
+    words = OmegaConf.load(job / ".hydra" / "overrides.yaml")
+    row: Row = {"job": job.name, "overrides": plain(words)}
     if process := holder(job):
         return [{**row, "running": process}]
     for name, mark in (("failed", FAILED), ("pruned", PRUNED)):

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, Trainer
 from torch import Tensor, nn
 
@@ -37,3 +38,23 @@ def load(path: Path, scale: int) -> nn.Module:
     with path.with_name("loaded_by").open("a") as file:
         file.write(f"{os.getpid()}\n")
     return Bicubic()
+
+
+class Threads(Callback):
+    """Writes how many threads torch may use in this process to `<folder>/threads`."""
+
+    def __init__(self, folder: str) -> None:
+        Path(folder, "threads").write_text(str(torch.get_num_threads()))
+
+
+class Preempted(Callback):
+    """Has the cluster take the machine away after optimizer step `step`, once: submitit's signal,
+    or SLURM's."""
+
+    def __init__(self, folder: str, step: int) -> None:
+        self.mark, self.step = Path(folder, "preempted"), step
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGUSR2)

@@ -71,7 +71,9 @@ def test_a_sweep_with_a_failed_job_keeps_its_table_and_the_other_jobs(
     assert "Traceback" not in result.stderr
     said = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert said[0] == f"error: job 1: {reason}"
-    assert said[1] == "error: 1 of 3 jobs failed (1); see the table"
+    assert said[1] == (
+        "error: 1 of 3 jobs failed (1); see the table; sweep.resume=sweep tries them again"
+    )
     rows = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
     assert [row["job"] for row in rows] == ["0", "1", "2"]
     assert [row.get("failed") for row in rows] == [None, reason, None]
