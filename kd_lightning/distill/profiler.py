@@ -45,7 +45,7 @@ class StepProfiler(SimpleProfiler):
 
     def setup(self, stage: str, local_rank: int | None = None, log_dir: str | None = None) -> None:
         super().setup(stage, local_rank, log_dir)
-        module: Any = self._lightning_module
+        module: Any = getattr(self, "_lightning_module", None)
         if stage == "fit" and module is not None:
             for name in ("student", "loss"):
                 self._time(getattr(module, name), name)
