@@ -35,7 +35,7 @@ def test_there_are_commands() -> None:
 def test_every_training_command_composes(name: str, words: str) -> None:
     overrides = [word for word in shlex.split(words, comments=True) if "=" in word]
     if "-m" in shlex.split(words, comments=True):
-        overrides = [word.split(",")[0] for word in overrides]
+        overrides = [word.split(",")[0] for word in overrides if "(" not in word]  # ranges
     with initialize_config_dir(str(CONFIG), version_base="1.3"):
         check_keys(compose(name, overrides=["run_folder=x", *overrides]))
 
