@@ -123,8 +123,8 @@ def _hard_frames(side: int = 20) -> Tensor:
     directions = ((1, 0), (0, 1), (1, 1), (1, -1), (1, 2), (2, 1))
     for width, (across, down) in product((1, 2, 3, 4), directions):
         stripes = ((across * x + down * y) // width % 2).float()
-        pair = torch.randint(0, 2, (2, 3, 1, 1), generator=generator).float()
-        frames += [stripes.expand(1, 3, -1, -1), torch.lerp(*pair, stripes)[None]]
+        dark, bright = torch.randint(0, 2, (2, 3, 1, 1), generator=generator).float()
+        frames += [stripes.expand(1, 3, -1, -1), torch.lerp(dark, bright, stripes)[None]]
     return torch.cat(frames)
 
 

@@ -202,8 +202,7 @@ def from_frame(graph: Any, precision: str) -> tuple[Any, Any]:
         weight = reader.input_value(1).get_node() if is_convolution else None
         is_int8 = weight is not None and weight.get_type_name() != "Constant"
         target.replace_source_output((whole if is_int8 else levels).output(0))
-        is_skip = weight is not None and weight.get_friendly_name() == SKIP
-        if is_skip and precision == "bf16":
+        if weight and weight.get_friendly_name() == SKIP and precision == "bf16":
             rounded = op.constant(balanced(weight.get_data()))
             reader.input(1).replace_source_output(rounded.output(0))
     (result,) = graph.get_results()

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from kd_lightning.deploy.backends import Runner, cpu_has_bf16, from_network, open_weights
 from kd_lightning.deploy.enhance import enhance, enhance_frames
 from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.interpolate import super_resolve, upscale
+from kd_lightning.models.network import model_info
 from kd_lightning.models.pretrained import shipped
 from kd_lightning.models.students import StudentCNN, StudentFast
 
@@ -132,14 +134,15 @@ def test_the_teacher_enhances_pictures_too(photo: np.ndarray) -> None:
 @pytest.mark.parametrize("name", shipped())
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_bf16_changes_a_picture_by_one_level(backend: str, name: str, photo: np.ndarray) -> None:
-    """By two in less than one of a million values (student_fast)."""
+    """By two in less than one of a million values (student_fast); students of 8 bits by none."""
     pytest.importorskip(backend)
     if not cpu_has_bf16():
         pytest.skip("this CPU has no bfloat16 arithmetic")
+    network, _ = load_artifact(shipped()[name])
     exact = whole(open_weights(shipped()[name], "torch", "cpu", "fp32"), photo, 2).astype(int)
     quick = whole(open_weights(shipped()[name], backend, "cpu", "bf16"), photo, 2)
     apart = np.abs(quick - exact)
-    assert 1 <= apart.max() <= 2
+    assert (0 if model_info(network).int8 else 1) <= apart.max() <= 2
     assert np.mean(apart > 1) <= 1e-6
     assert np.mean(apart > 0) <= 0.02
 

@@ -40,6 +40,8 @@ class Torch(Backend):
 
     def open(self, network: Network, device: torch.device, precision: str) -> Runner:
         info = model_info(network)
+        if info.int8:  # its 8-bit levels are not all numbers of 16 bits
+            precision = "fp32"
         network = split_input(network) if precision == "bf16" else network
         on_gpu = device.type == "cuda"
         return Runner(
