@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from kd_lightning.errors import UserError
-from kd_lightning.runs.read import FAILED
-
-PRUNED = "pruned.txt"  # beside it, in a sweep's job: why it was given up
+from kd_lightning.runs.read import FAILED, PRUNED
 
 
 class Pruned(UserError):

@@ -130,7 +130,7 @@ class _Shared:
         return {
             "name": name,
             "state": "running" if running else run.state,
-            "reason": run.failed or "",
+            "reason": run.failed or run.pruned or "",
             "overrides": run.overrides,
             "steps": max((curve.steps[-1] + 1 for curve in run.curves.values()), default=None),
             "batch": _batch(run),

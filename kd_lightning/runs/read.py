@@ -21,11 +21,12 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 FAILED = "failed.txt"  # in the folder of a sweep's job: why it failed
+PRUNED = "pruned.txt"  # beside it: why it was given up
 LARGEST = 256 * 2**20  # bytes of a file that is read
 MOST_KEYS = 5000  # of a configuration
 DEEPEST = 20  # levels of a configuration
 LONGEST = 10_000  # characters that a reference may become
-MARKS = (".hydra/config.yaml", "metrics.csv", "metrics.json", FAILED)
+MARKS = (".hydra/config.yaml", "metrics.csv", "metrics.json", FAILED, PRUNED)
 CURVES = ("metrics.csv", "speed.csv")
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 REFERENCE = re.compile(r"\$\{([\w.@-]+)\}")
@@ -60,6 +61,7 @@ class Run:
         results: `metrics.json`: {test set: {"n": images, row: {metric: value}}}.
         images: image files, sorted by name.
         failed: why it failed, or None.
+        pruned: why its sweep gave it up, or None.
         modified: when something of it was last written, in seconds since 1970.
     """
 
@@ -71,14 +73,17 @@ class Run:
     results: dict[str, dict[str, Any]]
     images: list[Path] = field(default_factory=list)
     failed: str | None = None
+    pruned: str | None = None
     modified: float = 0.0
 
     @property
-    def state(self) -> Literal["finished", "failed", "unfinished"]:
+    def state(self) -> Literal["finished", "failed", "pruned", "unfinished"]:
         """Unfinished: it still runs, or was killed."""
         if self.finished:
             return "finished"
-        return "failed" if self.failed is not None else "unfinished"
+        if self.failed is not None:
+            return "failed"
+        return "pruned" if self.pruned is not None else "unfinished"
 
     def best(self, metric: str = "val/ssim", mode: str = "max") -> tuple[float, int] | None:
         """The best value of a column and the first step at which it stood, or None."""
@@ -121,7 +126,8 @@ def read_run(folder: Path) -> Run:
     """Read one run folder. Raises OSError, ValueError, csv.Error or yaml.YAMLError where one of its
     files is damaged."""
     files = {name: _first(folder, name) for name in ("config.yaml", "overrides.yaml")}
-    failed = folder / FAILED
+    marks = {name: folder / name for name in (FAILED, PRUNED)}
+    reasons = {name: _text(mark).strip() for name, mark in marks.items() if mark.is_file()}
     curves: dict[str, Curve] = {}
     for file in (folder / name for name in CURVES):
         curves = (read_curves(_text(file), file.name) if file.is_file() else {}) | curves
@@ -137,7 +143,8 @@ def read_run(folder: Path) -> Run:
         finished=results.is_file(),
         results=_json(results) if results.is_file() else {},
         images=sorted(p for p in (folder / "images").glob("*") if p.suffix.lower() in IMAGES),
-        failed=_text(failed).strip() if failed.is_file() else None,
+        failed=reasons.get(FAILED),
+        pruned=reasons.get(PRUNED),
         modified=max(_times(folder), default=0.0),
     )
 

@@ -54,11 +54,13 @@ def test_a_run_that_training_left_is_read_with_its_images(tmp_path: Path, photos
     assert run.config["callbacks.best.dirpath"] == f"{tmp_path}/run/checkpoints"
 
 
-def test_unfinished_and_failed_runs_are_told_apart(tmp_path: Path) -> None:
-    for name in ("killed", "failed"):
+def test_unfinished_failed_and_pruned_runs_are_told_apart(tmp_path: Path) -> None:
+    for name in ("killed", "failed", "pruned"):
         (copied(tmp_path / name) / "metrics.json").unlink()
     (tmp_path / "failed" / jobs.FAILED).write_text("loss.alpha=7 is outside [0, 1]\n")
-    failed, killed = find_runs(tmp_path)[0]
+    (tmp_path / "pruned" / jobs.PRUNED).write_text("worse than the others at step 100\n")
+    failed, killed, pruned = find_runs(tmp_path)[0]
+    assert (pruned.state, pruned.pruned) == ("pruned", "worse than the others at step 100")
     assert (killed.state, killed.failed) == ("unfinished", None)
     assert (failed.state, failed.failed) == ("failed", "loss.alpha=7 is outside [0, 1]")
 

@@ -1,5 +1,5 @@
 // The table of runs: sorted by a column, filtered, and the choice of what the other sections show.
-const STATES = { finished: "finished", failed: "failed", unfinished: "stopped", running: "running" };
+const STATES = { finished: "finished", failed: "failed", pruned: "pruned", unfinished: "stopped", running: "running" };
 
 function compare(a, b) {
   const missing = (value) => value === null || value === undefined || value === "";
