@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from kd_lightning.errors import UserError
+from kd_lightning.video.closing import Closing
 from kd_lightning.video.formats import pyav
 from kd_lightning.video.live import Captured
 from kd_lightning.video.reader import Reader
@@ -29,7 +29,7 @@ DEVICES: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 
 
-class LiveSource:
+class LiveSource(Closing):
     """Frames when they are captured.
 
         with open_camera("0") as camera:
@@ -51,15 +51,7 @@ class LiveSource:
         self.size = reader.info.height, reader.info.width
         self._in_use = threading.Lock()
 
-    def __enter__(self) -> "LiveSource":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         if self._in_use.acquire(blocking=False):  # else a thread still waits for a frame
             self._reader.close()
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
 from kd_lightning.errors import UserError
+from kd_lightning.video.closing import Closing
 from kd_lightning.video.formats import (
     FIELD_ORDERS,
     GREY,
@@ -56,7 +56,7 @@ class Info:
     format: str
 
 
-class Reader:
+class Reader(Closing):
     """The first video stream of a file: an iterable of `Frame`, to be iterated once.
 
         with Reader("clip.mp4") as reader:
@@ -97,17 +97,6 @@ class Reader:
         self._decoded = self._decode()
         self._waiting = list(self._until_first_frame())
         self.info = self._describe()
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Does nothing while a thread still waits for data, which it must not lose hold of."""

@@ -2,37 +2,19 @@
 
 import os
 import sys
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from kd_lightning.errors import UserError
+from kd_lightning.video.closing import Closing
 from kd_lightning.video.frame import Frame
 
 STDOUT = "-"
 
 
-class _Context:
-    """`with` for what has `close`."""
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-
-class Window(_Context):
+class Window(Closing):
     """A window (Tk, which comes with Python) that ends the stream where it is closed, or at Esc
     or q. To be made and used in the main thread.
 
@@ -80,7 +62,7 @@ class Window(_Context):
         self._open = False
 
 
-class Pipe(_Context):
+class Pipe(Closing):
     """Raw frames, one after the other, each height x width x 3 bytes of RGB, for FFmpeg or OBS.
 
     Args:
@@ -111,7 +93,7 @@ class Pipe(_Context):
         self._file.close()
 
 
-class VirtualCamera(_Context):
+class VirtualCamera(Closing):
     """A camera that other programs can choose, through pyvirtualcam (GPL-2, not part of this
     package): v4l2loopback on Linux, OBS's camera on macOS and Windows.
 
