@@ -1,9 +1,11 @@
 """A headless Chromium, and a server of `web/` for it. Tests use the fixtures of conftest.py."""
 
+import os
 import shutil
+import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +30,69 @@ FLAGS = [
 def executable() -> str | None:
     """Where Chromium is, or None."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+class Chromium:
+    """A headless Chromium that is started when it is asked for, and again when it is gone."""
+
+    running: set["Chromium"] = set()  # noqa: RUF012
+
+    def __init__(self, driver: Any, flags: Sequence[str] = ()) -> None:
+        """
+        Args:
+            driver: what `sync_playwright().start()` returns.
+            flags: further ones of its command line.
+        """
+        self.driver = driver
+        self.flags = [*FLAGS, *flags]
+        self._browser: Any = None
+        self._process = 0
+
+    @property
+    def browser(self) -> Any:
+        """playwright's `Browser`."""
+        if self._browser is None or not self._browser.is_connected():
+            started = self.driver.chromium.launch(executable_path=executable(), args=self.flags)
+            processes = started.new_browser_cdp_session().send("SystemInfo.getProcessInfo")
+            kinds = {process["type"]: process["id"] for process in processes["processInfo"]}
+            self._browser, self._process = started, kinds["browser"]
+            self.running.add(self)
+        return self._browser
+
+    def kill(self) -> None:
+        """End it from any thread, also when it hangs: whoever waits for it gets an error."""
+        with suppress(ProcessLookupError):
+            os.kill(self._process, signal.SIGKILL)
+
+    def close(self) -> None:
+        self.running.discard(self)
+        if self._browser is not None:
+            self._browser.close()
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Every Chromium is killed if the block takes longer, and the block fails.
+
+    Raises:
+        TimeoutError: it took longer; also where the block itself did not fail.
+    """
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        for chromium in list(Chromium.running):
+            chromium.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if late.is_set():
+            raise TimeoutError(f"no end within {seconds:g} s: the browser was killed")
 
 
 class Handler(SimpleHTTPRequestHandler):

@@ -13,7 +13,7 @@ from kd_lightning.deploy.export import export
 from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.network import model_info
 from kd_lightning.models.pretrained import shipped
-from tests.web.chromium import FLAGS, WEB, executable, serving
+from tests.web.chromium import WEB, Chromium, executable, serving, time_limit
 
 STUDENTS = {
     name: file
@@ -23,17 +23,50 @@ STUDENTS = {
 BLANK = b"<!doctype html><html lang=en><title>test</title>"
 
 
+# A test that takes longer has hung: its browser is killed, and it fails by name.
+LONGEST = 120  # seconds
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    with time_limit(LONGEST):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    with time_limit(LONGEST):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    with time_limit(LONGEST):
+        return (yield)
+
+
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Any]:
-    """A playwright `Browser`: headless Chromium with WebGPU and WebGL2 on the CPU."""
+def driver() -> Iterator[Any]:
+    """playwright, which drives a Chromium."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    path = executable()
-    if path is None:
+    if executable() is None:
         pytest.skip("no chromium")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
+        yield driver
+
+
+@pytest.fixture(scope="package")
+def chromium(driver: Any) -> Iterator[Chromium]:
+    """With WebGPU and WebGL2 on the CPU."""
+    chromium = Chromium(driver)
+    yield chromium
+    chromium.close()
+
+
+@pytest.fixture
+def browser(chromium: Chromium) -> Any:
+    """A playwright `Browser`."""
+    return chromium.browser
 
 
 @pytest.fixture(scope="package")
