@@ -65,6 +65,7 @@ def filmed(visit: Visit, plain_site: str) -> Iterator[Any]:
 
 
 def test_video_frame_equals_torch_on_the_rgb_of_the_browser(watched: Any, weights: Path) -> None:
+    watched.wait_for_selector("#status:text-matches('64 . 48 to 128 . 96')")
     watched.click("#play")
     watched.wait_for_selector("#play:has-text('Play')")
     watched.wait_for_timeout(300)  # the frame under way

@@ -47,7 +47,7 @@ class App {
       this.say(`The device was lost and replaced (${detail.reason}): ${this.#engineInWords()}`);
     });
     this.trouble(refusal(next, engine));
-    this.say(this.#engineInWords());
+    this.#sayLive();
     if (this.#still) await this.#showStill();
     await this.#live?.refresh();
   }
@@ -86,6 +86,7 @@ class App {
   /** The live source is gone. */
   ended(reason) {
     this.#close();
+    if (this.enhancer) this.#sayLive();
     this.trouble(reason);
   }
 
@@ -104,6 +105,7 @@ class App {
       await opened(live);
       if (turn !== this.#opening) return live.close();
       live.visibility(!document.hidden);
+      if (this.enhancer) this.#sayLive();
       find("#download").disabled = false;
     } catch (error) {
       live.close();
@@ -128,8 +130,7 @@ class App {
     await this.enhancer.process(this.stage.before, this.stage.after, { progress });
     if (bitmap !== this.#still) return;
     const took = Math.round(performance.now() - start);
-    const sizes = `${width} × ${height} to ${width * scale} × ${height * scale}`;
-    this.say(`${sizes} in ${took} ms. ${this.#engineInWords()}`);
+    this.say(this.#inWords({ width, height }, ` in ${took} ms`));
     find("#download").disabled = false;
   }
 
@@ -155,6 +156,17 @@ class App {
   async #sample() {
     const answer = await fetch(SAMPLE);
     return new File([await answer.blob()], "sample.webp", { type: "image/webp" });
+  }
+
+  #sayLive() {
+    const size = sizeOf(find("#video"));
+    this.say(this.#live && size.width ? this.#inWords(size) : this.#engineInWords());
+  }
+
+  #inWords({ width, height }, time = "") {
+    const { scale } = this.enhancer;
+    const sizes = `${width} × ${height} to ${width * scale} × ${height * scale}`;
+    return `${sizes}${time}. ${this.#engineInWords()}`;
   }
 
   #engineInWords() {
