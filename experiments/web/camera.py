@@ -1,7 +1,9 @@
 """Frames a second from a camera to the page's canvas: `python -m experiments.web.camera`.
 
 A fake camera of 30 frames a second, student_tiny, the engine that is named; frames are counted
-where the page draws them, over ten seconds, after three. Writes camera.json beside itself.
+where the page draws them, over ten seconds, after three. Chromium draws on the processor: with
+WASM as where there is no GPU, else by SwiftShader, which takes more of it. Writes camera.json
+beside itself.
 """
 
 import argparse
@@ -32,7 +34,7 @@ FIGURES = """Object.fromEntries([...document.querySelectorAll("#figures dd")].ma
 
 def measured(engine: str, width: int, height: int, folder: Path) -> dict[str, object]:
     camera = film(folder / f"{width}.y4m", width, height, RATE)
-    with opened(camera, COUNT) as page:
+    with opened(camera, COUNT, gpu=engine != "wasm") as page:
         page.select_option("#engine", engine)
         page.wait_for_selector(f"#status:has-text(' on {engine}')")
         page.select_option("#camera-size", f"{width}x{height}")

@@ -11,7 +11,7 @@ import skimage.data
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.web.chromium import FLAGS, executable
+from tests.web.chromium import SWIFTSHADER, WITHOUT_GPU, Chromium
 from web.build import DIST, build, stale
 from web.serve import server
 
@@ -19,21 +19,24 @@ READY = "#status:has-text(' on ')"
 
 
 @contextmanager
-def opened(camera: Path | None = None, script: str = "", **context: Any) -> Iterator[Any]:
-    """A playwright page that shows its sample; `script` runs before the page's own."""
+def opened(
+    camera: Path | None = None, script: str = "", gpu: bool = False, **context: Any
+) -> Iterator[Any]:
+    """A playwright page that shows its sample; `script` runs before the page's own. Without `gpu`,
+    which SwiftShader stands in for, the browser draws as it does where there is none."""
     served = server(build() if stale() else DIST)
     threading.Thread(target=served.serve_forever, daemon=True).start()
-    flags = [*FLAGS, "--use-fake-device-for-media-stream"]
+    flags = [*(SWIFTSHADER if gpu else WITHOUT_GPU), "--use-fake-device-for-media-stream"]
     if camera:
         flags.append(f"--use-file-for-fake-video-capture={camera}")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable(), args=flags)
-        page = browser.new_context(permissions=["camera"], **context).new_page()
+        chromium = Chromium(driver, flags)
+        page = chromium.browser.new_context(permissions=["camera"], **context).new_page()
         page.add_init_script(script)
         page.goto(f"http://127.0.0.1:{served.server_port}/")
         page.wait_for_selector(READY)
         yield page
-        browser.close()
+        chromium.close()
     served.shutdown()
     served.server_close()
 

@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 
 from kd_lightning.deploy.export import export
 from kd_lightning.models.pretrained import shipped
-from tests.web.chromium import WEB, Chromium, serving
+from tests.web.chromium import WEB, WITHOUT_GPU, Chromium, serving
 
 STUDENT = "student_tiny"
 SIZES = ((320, 180), (640, 360))
@@ -85,7 +85,7 @@ def main() -> None:
     package = options.folder / "node_modules" / "onnxruntime-web" / "package.json"
     load = round(os.getloadavg()[0], 2)
     with serving(options.folder, served) as address, sync_playwright() as driver:
-        chromium = Chromium(driver)
+        chromium = Chromium(driver, WITHOUT_GPU)
         page = chromium.browser.new_page()
         page.goto(f"{address}/blank.html")
         results = [page.evaluate(MEASURE, size) for size in SIZES]

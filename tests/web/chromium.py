@@ -14,10 +14,12 @@ from typing import Any
 WEB = Path(__file__).parents[2] / "web"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
+BASE = ["--no-sandbox", "--disable-dev-shm-usage"]  # Chromium asks for them as root, in containers
+# As on a machine without a GPU: the browser draws on the processor.
+WITHOUT_GPU = [*BASE, "--disable-gpu"]
 # WebGPU and WebGL by SwiftShader, on the CPU: canvas and VideoFrame import need all of them.
-FLAGS = [
-    "--no-sandbox",  # Chromium asks for it where it runs as root
-    "--disable-dev-shm-usage",
+SWIFTSHADER = [
+    *BASE,
     "--enable-unsafe-webgpu",
     "--enable-features=Vulkan",
     "--use-vulkan=swiftshader",
@@ -37,14 +39,14 @@ class Chromium:
 
     running: set["Chromium"] = set()  # noqa: RUF012
 
-    def __init__(self, driver: Any, flags: Sequence[str] = ()) -> None:
+    def __init__(self, driver: Any, flags: Sequence[str]) -> None:
         """
         Args:
             driver: what `sync_playwright().start()` returns.
-            flags: further ones of its command line.
+            flags: of its command line, SWIFTSHADER or WITHOUT_GPU among them.
         """
         self.driver = driver
-        self.flags = [*FLAGS, *flags]
+        self.flags = flags
         self._browser: Any = None
         self._process = 0
 
@@ -52,7 +54,7 @@ class Chromium:
     def browser(self) -> Any:
         """playwright's `Browser`."""
         if self._browser is None or not self._browser.is_connected():
-            started = self.driver.chromium.launch(executable_path=executable(), args=self.flags)
+            started = self.driver.chromium.launch(executable_path=executable(), args=[*self.flags])
             processes = started.new_browser_cdp_session().send("SystemInfo.getProcessInfo")
             kinds = {process["type"]: process["id"] for process in processes["processInfo"]}
             self._browser, self._process = started, kinds["browser"]

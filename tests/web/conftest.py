@@ -13,7 +13,7 @@ from kd_lightning.deploy.export import export
 from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.network import model_info
 from kd_lightning.models.pretrained import shipped
-from tests.web.chromium import WEB, Chromium, executable, serving, time_limit
+from tests.web.chromium import SWIFTSHADER, WEB, Chromium, executable, serving, time_limit
 
 STUDENTS = {
     name: file
@@ -58,7 +58,7 @@ def driver() -> Iterator[Any]:
 @pytest.fixture(scope="package")
 def chromium(driver: Any) -> Iterator[Chromium]:
     """With WebGPU and WebGL2 on the CPU."""
-    chromium = Chromium(driver)
+    chromium = Chromium(driver, SWIFTSHADER)
     yield chromium
     chromium.close()
 

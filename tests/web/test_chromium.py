@@ -4,13 +4,13 @@ import time
 
 import pytest
 
-from tests.web.chromium import Chromium, time_limit
+from tests.web.chromium import WITHOUT_GPU, Chromium, time_limit
 
 
 @pytest.fixture
 def other(chromium: Chromium) -> Chromium:
     """A Chromium of its own."""
-    return Chromium(chromium.driver)
+    return Chromium(chromium.driver, WITHOUT_GPU)
 
 
 def test_a_browser_that_hangs_is_killed_and_the_next_test_gets_another(other: Chromium) -> None:

@@ -18,7 +18,7 @@ from kd_lightning import Enhancer
 from kd_lightning.models.artifact import save_artifact
 from kd_lightning.models.pretrained import shipped
 from kd_lightning.models.students import StudentFast
-from tests.web.chromium import Chromium
+from tests.web.chromium import WITHOUT_GPU, Chromium
 from web.build import build
 from web.serve import Handler, server
 
@@ -109,13 +109,14 @@ def camera_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def chromium(driver: Any, camera_file: Path) -> Iterator[Chromium]:
-    """One with a fake camera, and videos that play without a click."""
-    camera = [
+    """One with a fake camera, and videos that play without a click; the engine is JavaScript."""
+    flags = [
+        *WITHOUT_GPU,
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-video-capture={camera_file}",
         "--autoplay-policy=no-user-gesture-required",
     ]
-    chromium = Chromium(driver, camera)
+    chromium = Chromium(driver, flags)
     yield chromium
     chromium.close()
 
