@@ -131,6 +131,16 @@ def test_camera_that_is_not_allowed_is_said_and_images_still_work(
     page.wait_for_selector("#trouble:has-text('The camera was not allowed')")
     assert page.get_attribute("#camera", "aria-pressed") == "false"
     assert page.is_hidden("#figures")
+    page.select_option("#student", "other.kdw")
+    page.wait_for_selector("#status:text-matches('200 . 112 to .* other on')")
+
+
+def test_camera_of_another_size_takes_the_place_of_the_first(filmed: Any) -> None:
+    first = "document.querySelector('#video').srcObject.getVideoTracks()[0]"
+    filmed.evaluate(f"globalThis.first = {first}")
+    filmed.select_option("#camera-size", "320x180")
+    until(filmed, f"first.readyState === 'ended' && {first}.readyState === 'live'")
+    assert filmed.get_attribute("#camera", "aria-pressed") == "true"
 
 
 def test_browser_without_a_camera_interface_says_so(visit: Visit, plain_site: str) -> None:

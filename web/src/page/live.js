@@ -31,9 +31,9 @@ export class Live {
     await this.#video.play().catch(() => {});
   }
 
-  /** @param {{width: number, height: number}} size asked of the camera */
-  async openCamera({ width, height }) {
-    this.#stream = await askForCamera(width, height);
+  /** @param {MediaStream} stream of a camera; its tracks are stopped at the end */
+  async openCamera(stream) {
+    this.#stream = stream;
     this.#stream.getVideoTracks()[0].onended = () => this.app.ended("The camera was taken away.");
     this.#video.srcObject = this.#stream;
     this.#video.muted = true;
@@ -88,7 +88,8 @@ export class Live {
   }
 }
 
-async function askForCamera(width, height) {
+/** A camera of about this size. @returns {Promise<MediaStream>} */
+export async function askForCamera(width, height) {
   const video = { width: { ideal: width }, height: { ideal: height } };
   try {
     return await navigator.mediaDevices.getUserMedia({ video, audio: false });

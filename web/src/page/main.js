@@ -2,7 +2,7 @@
 
 import { Enhancer, sizeOf } from "../kd-web.js";
 import { Figures } from "./figures.js";
-import { Live } from "./live.js";
+import { askForCamera, Live } from "./live.js";
 import { chosen, fillSettings } from "./settings.js";
 import { Stage } from "./stage.js";
 import { Transport } from "./transport.js";
@@ -73,14 +73,23 @@ class App {
   }
 
   async toggleCamera() {
-    const wasOn = find("#camera").getAttribute("aria-pressed") === "true";
-    const turn = this.#close();
+    if (find("#camera").getAttribute("aria-pressed") !== "true") return this.openCamera();
+    this.#close();
     this.trouble("");
-    if (wasOn) return this.open(await this.#sample());
+    await this.open(await this.#sample());
+  }
+
+  /** In the chosen size. What is open stays where the camera is refused. */
+  async openCamera() {
+    this.trouble("");
+    const before = this.#opening;
     const [width, height] = find("#camera-size").value.split("x").map(Number);
+    const stream = await askForCamera(width, height);
+    if (before !== this.#opening) return stream.getTracks().forEach((track) => track.stop());
+    const turn = this.#close();
     this.#name = "camera";
     find("#camera").setAttribute("aria-pressed", "true");
-    await this.#openLive((live) => live.openCamera({ width, height }), turn);
+    await this.#openLive((live) => live.openCamera(stream), turn);
   }
 
   /** The live source is gone. */
@@ -203,8 +212,7 @@ class App {
     camera.addEventListener("click", () => this.#attempt(() => this.toggleCamera()));
     find("#camera-size").addEventListener("change", () => {
       if (camera.getAttribute("aria-pressed") !== "true") return;
-      camera.setAttribute("aria-pressed", "false");
-      this.#attempt(() => this.toggleCamera());
+      this.#attempt(() => this.openCamera());
     });
     if (!navigator.mediaDevices?.getUserMedia) {
       camera.disabled = true;
