@@ -57,6 +57,9 @@ export const WAYS = {
   },
   esrgan: async () => {
     await load("@tensorflow/tfjs/dist/tf.min.js");
+    await load("@tensorflow/tfjs-backend-wasm/dist/tf-backend-wasm.min.js");
+    tf.wasm.setWasmPaths(node("@tensorflow/tfjs-backend-wasm/dist/"));
+    await tf.setBackend("wasm");  // its WebGL takes over 20 s a frame on a processor
     await load("@upscalerjs/default-model/dist/umd/index.min.js");
     await load("@upscalerjs/esrgan-slim/dist/umd/models/esrgan-slim/src/x2/index.min.js");
     await load("upscaler/dist/browser/umd/upscaler.min.js");

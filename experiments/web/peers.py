@@ -1,7 +1,7 @@
 """Students and other enlargers of browsers, 320x180 to 640x360, in one headless Chromium.
 
 npm install --prefix FOLDER @websr/websr anime4k-webgpu upscaler @upscalerjs/esrgan-slim \
-    @tensorflow/tfjs
+    @tensorflow/tfjs@4.11.0 @tensorflow/tfjs-backend-wasm@4.11.0
 python -m experiments.web.peers FOLDER
 
 The least of interleaved runs, from a canvas to a canvas, and PSNR-Y (BT.601, border of 2 cropped,
@@ -41,7 +41,7 @@ METHODS = {
     "websr cnn-2x-l, anime": ("websr", "cnn-2x-l", "cnn-2x-l-an"),
     "anime4k CNNx2M": ("anime4k", "CNNx2M"),
     "anime4k CNNx2VL": ("anime4k", "CNNx2VL"),
-    "UpscalerJS esrgan-slim 2x": ("esrgan",),
+    "UpscalerJS esrgan-slim 2x, WASM": ("esrgan",),
 }
 ROUNDS = 2  # of all methods in turn, each a run on each image
 START = """
