@@ -11,7 +11,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-fast lint benchmark docs dashboard wasm demo clean
+.PHONY: help setup quickstart test test-web test-fast lint benchmark docs dashboard wasm demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,11 @@ setup: $(VENV)/full ## install everything into .venv from pinned versions
 quickstart: $(VENV)/core ## the whole pipeline, offline, on photos that come along (about 5 minutes)
 	$(BIN)/python train.py experiment=quickstart
 
-test: $(VENV)/full ## all tests (about 15 minutes)
-	$(BIN)/python -m pytest
+test: $(VENV)/full ## all tests but those in a browser (about 15 minutes)
+	$(BIN)/python -m pytest --ignore tests/web
+
+test-web: $(VENV)/full ## the tests in headless Chromium; WebGPU and WebGL2 take long on a CPU
+	timeout 1500 $(BIN)/python -m pytest tests/web
 
 test-fast: $(VENV)/full ## the tests without the slow ones
 	$(BIN)/python -m pytest -m "not slow"
