@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from PIL import Image
 from torch import Tensor
 
 from kd_lightning.compat import patch_torchvision
 from kd_lightning.models.artifact import save_artifact
 from kd_lightning.models.students import StudentCNN, StudentFast
+from tests.photos import write_photos
 
 SS_DISABLE = 2  # of Linux's sigaltstack(2)
 
@@ -28,6 +28,8 @@ class StackDescription(ctypes.Structure):
 
 
 torch.set_num_threads(2)
+# What a shell runs in its background ignores Ctrl-C, and so would the processes of tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 patch_torchvision()  # tests import lightning before kd_lightning
 
 
@@ -82,17 +84,9 @@ def photo_tensor(photo: np.ndarray) -> Tensor:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Path:
-    """Pieces of a real photograph in the layout of data=photos, with stand-in teacher outputs
-    (HR slightly dimmed, so that no test mistakes one for the other)."""
+    """Pieces of a real photograph and stand-in teacher outputs, in the layout of data=photos."""
     root = tmp_path_factory.mktemp("photos")
-    corners = {"train": [(0, 0), (60, 120), (200, 160)], "valid": [(100, 250)]}
-    for split, places in corners.items():
-        for number, (top, left) in enumerate(places, start=1):
-            hr = photo[top : top + 100, left : left + 120]
-            for kind, image in (("HR", hr), ("teacher", (hr * 0.97).astype(np.uint8))):
-                folder = root / f"{split}_{kind}"
-                folder.mkdir(exist_ok=True)
-                Image.fromarray(image).save(folder / f"{number:04d}.png")
+    write_photos(root, photo)
     return root
 
 

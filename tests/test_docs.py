@@ -47,6 +47,17 @@ def test_every_file_that_the_pages_name_exists() -> None:
             assert "NAME" in found or (ROOT / found).exists(), f"{page.name}: {found}"
 
 
+def test_every_link_and_image_of_a_page_exists() -> None:
+    """Those to other sites cannot be known here; MkDocs checks those within its own."""
+    link = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
+    pages = [*ROOT.glob("*.md"), *(ROOT / "experiments").rglob("*.md")]
+    drawn = {"astronaut.png", "rocket.png"}  # by make benchmark; git ignores them
+    generated = {"reference.md", "results.md"} | drawn
+    for page in (*pages, *(ROOT / "docs").glob("*.md")):
+        for found in link.findall(page.read_text()):
+            assert found in generated or (page.parent / found).exists(), f"{page}: {found}"
+
+
 def test_python_of_the_readme_runs(photo: np.ndarray) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     names: dict[str, object] = {"image": photo[:40, :50]}

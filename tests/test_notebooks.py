@@ -1,6 +1,9 @@
-"""The notebooks run from top to bottom."""
+"""The notebooks run from top to bottom, and print what is committed with them."""
 
+import contextlib
+import io
 import json
+import re
 from pathlib import Path
 
 import matplotlib
@@ -12,13 +15,25 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(notebook: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebook_runs_and_prints_what_is_committed(
+    notebook: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the numbers, which training on another machine changes."""
     matplotlib.use("Agg")
     monkeypatch.chdir(notebook.parent)
     namespace: dict[str, object] = {}
     for cell in json.loads(notebook.read_text())["cells"]:
         if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), notebook.name, "exec"), namespace)
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile("".join(cell["source"]), notebook.name, "exec"), namespace)
+            streams = (out for out in cell["outputs"] if out["output_type"] == "stream")
+            committed = "".join(line for out in streams for line in out["text"])
+            assert words(printed.getvalue()) == words(committed)
+
+
+def words(text: str) -> str:
+    """`text` without its numbers."""
+    return re.sub(r"[\d.]+", "#", text)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

@@ -17,13 +17,18 @@ OWN = ("hydra.mode=", "hydra.sweep.dir=")  # of each start of the sweep, so not 
 def keep(config: DictConfig) -> None:
     """Write down in the sweep's folder what `config`, Hydra's of a multirun, was composed from."""
     hydra = config.hydra
-    sources = (s.path for s in hydra.runtime.config_sources if s.provider == "command-line")
     overrides = [*plain(hydra.overrides.hydra), *plain(hydra.overrides.task)]
     content = {
-        "config_dir": next(sources, "").removeprefix("file://"),
+        "config_dir": config_dir(hydra),
         "overrides": [word for word in overrides if not word.startswith(OWN)],
     }
     write_atomic(Path(hydra.sweep.dir) / COMMAND, json.dumps(content, indent=2).encode())
+
+
+def config_dir(hydra: DictConfig) -> str:
+    """The folder that `--config-dir` named; "" where there was none."""
+    sources = (s.path for s in hydra.runtime.config_sources if s.provider == "command-line")
+    return str(next(sources, "")).removeprefix("file://")
 
 
 def plain(words: Any) -> list[str]:

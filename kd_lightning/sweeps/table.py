@@ -42,7 +42,7 @@ class SweepTable(Callback):
         console = Console()
         console.print(sweep_table(rows, config))
         mode = str(OmegaConf.select(config, "callbacks.best.mode", default="max"))
-        if line := best_line(rows, mode):
+        if line := best_line(rows, mode, command.config_dir(config.hydra)):
             console.print(line, soft_wrap=True, highlight=False)
         if plots := write_plots(rows, folder):
             console.print(f"plots         {plots}")
@@ -100,9 +100,9 @@ def sweep_table(rows: list[Row], config: DictConfig) -> Table:
     return table
 
 
-def best_line(rows: list[Row], mode: str) -> str | None:
-    """The configuration of the best mean validation score over its seeds, as a command line; None
-    where no job has a score."""
+def best_line(rows: list[Row], mode: str, config_dir: str = "") -> str | None:
+    """The configuration of the best mean validation score over its seeds, as a command line, with
+    the `--config-dir` of the sweep; None where no job has a score."""
     groups: dict[tuple[str, ...], dict[str, float]] = {}
     for row in rows:
         if row.get("score") is not None:
@@ -116,4 +116,5 @@ def best_line(rows: list[Row], mode: str) -> str | None:
     spread = f" ± {statistics.stdev(scores.values()):.4f}" if len(scores) > 1 else ""
     which = f"job {', '.join(scores)}: {mean}{spread}"
     program = "python train.py" if sys.argv[0].endswith(".py") else "kd-train"
-    return f"best          {which}\n  {program} {shlex.join(words)}"
+    options = ["--config-dir", config_dir] if config_dir else []
+    return f"best          {which}\n  {program} {shlex.join([*options, *words])}"

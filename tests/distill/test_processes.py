@@ -147,19 +147,24 @@ def test_torchrun_starts_one_run_and_one_teacher_pass_over_its_processes(
     assert len(rows(run)) == len(rows(two))
 
 
-def test_jobs_of_a_sweep_have_two_processes_each_and_one_teacher_pass(
-    tmp_path: Path, photos: Path
+def test_jobs_of_a_sweep_have_two_processes_each_and_one_folder_wandb_run_and_teacher_pass(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
     (tmp_path / "weights").touch()
     options = (
-        *("-m", "hydra.sweep.dir=sweep", "loss.alpha=0.5,0.85", "logger=csv"),
+        *("-m", "hydra.sweep.dir=sweep", "loss.alpha=0.5,0.85"),
         *("teacher=swinir_bundled", f"teacher.weights={tmp_path}/weights", "trainer.max_epochs=1"),
         "teacher.load._target_=tests.distill.planted.load",
     )
     result = start(tmp_path, photos, *options)
     assert result.returncode == 0, result.stderr
+    folders = {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()}
+    assert folders == {"0", "1"}
+    assert not (tmp_path / "logs").exists()
     for job in ("0", "1"):
         run = tmp_path / "sweep" / job
+        assert len(list((run / "wandb").glob("offline-run-*"))) == 1
         assert (run / "student.safetensors").is_file()
         assert (run / "train_ddp_process_1.log").is_file()  # its second process wrote here
     assert len({*(tmp_path / "loaded_by").read_text().splitlines()}) == 1  # process

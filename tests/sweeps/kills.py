@@ -1,6 +1,7 @@
-"""`python -m tests.sweeps.kills FOLDER PHOTOS KILLS SEED [grid | study]`: a sweep of four jobs and
+"""`python -m tests.sweeps.kills FOLDER KILLS SEED STEPS [grid | study]`: a sweep of four jobs and
 an Optuna study, killed at random moments and resumed until KILLS have been dealt to each; they must
-end as the undisturbed ones: the same jobs, none twice, the same table.
+end as the undisturbed ones: the same jobs, none twice, the same table. Each job takes two epochs of
+STEPS steps.
 """
 
 import json
@@ -11,7 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+import skimage.data
+
 from tests.forks import start, wait
+from tests.photos import write_photos
 from tests.runs import TINY
 
 SMALL = (
@@ -19,10 +23,9 @@ SMALL = (
     *("student=student_fast", "student.width=4", "student.depth=3", "data.crop_size=24"),
     *("callbacks.pictures=null", "callbacks.last.every_n_train_steps=1"),
 )
-LONGER = (*SMALL, "data.samples_per_epoch=32")  # than what goes before a run
-GRID = (*LONGER, "loss.alpha=0.5,0.9", "seed=0,1")
+GRID = ("loss.alpha=0.5,0.9", "seed=0,1")
 STUDY = (
-    *(*LONGER, "sweep=optuna", "hydra.sweeper.n_trials=6"),
+    *("sweep=optuna", "hydra.sweeper.n_trials=6"),
     *("hydra.sweeper.sampler.n_startup_trials=2", "callbacks.pruning.pruner.n_startup_trials=2"),
 )
 
@@ -63,11 +66,14 @@ def killed(folder: Path, words: tuple[str, ...], kills: int, seed: int) -> str:
 SWEEPS = {"grid": GRID, "study": STUDY}
 
 
-def main(folder: Path, photos: str, kills: int, seed: int, *names: str) -> None:
+def main(folder: Path, kills: int, seed: int, steps: int, *names: str) -> None:
+    write_photos(folder / "photos", skimage.data.astronaut())
+    batch = 2
     for name in names or SWEEPS:
-        words = (*SWEEPS[name], f"data.root={photos}")
+        words = (f"data.root={folder}/photos", f"data.samples_per_epoch={batch * steps}")
+        words = (*SMALL, *words, f"data.batch_size={batch}", *SWEEPS[name])
         print(f"{name}: {killed(folder / name, words, kills, seed)}", flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:5]), *sys.argv[5:])

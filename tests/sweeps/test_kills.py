@@ -29,10 +29,10 @@ def module(name: str, *words: str) -> str:
 
 @pytest.mark.parametrize("kind", ["grid", "study"])
 def test_killed_at_random_moments_and_resumed_a_sweep_ends_with_the_same_jobs_and_table(
-    kind: str, tmp_path: Path, photos: Path
+    kind: str, tmp_path: Path
 ) -> None:
     """Three kills; `experiments/sweeps` has twenty."""
-    said = module("kills", str(tmp_path), str(photos), "3", "5", kind)
+    said = module("kills", str(tmp_path), "3", "5", "16", kind)
     assert said.startswith(f"{kind}: 3 kills")
 
 

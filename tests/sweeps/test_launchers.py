@@ -1,4 +1,4 @@
-"""Jobs of a sweep in processes of their own: joblib's, and submitit's as SLURM would run them."""
+"""Jobs of a sweep in processes of their own: joblib's, SLURM's as submitit has them, Ray's."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from tests.sweeps.kills import SMALL
 pytestmark = pytest.mark.slow
 
 
-def sweep(folder: Path, photos: Path, *words: str) -> list[dict]:
-    """The rows of a sweep that train.py runs in `folder`/sweep."""
+def sweep(folder: Path, photos: Path, *words: str, status: int = 0) -> list[dict]:
+    """The rows of a sweep that train.py runs in `folder`/sweep, and ends with `status`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("OMP_NUM_THREADS", None)
     command = (*SMALL, f"data.root={photos}", f"hydra.sweep.dir={folder}/sweep", *words)
@@ -26,7 +26,7 @@ def sweep(folder: Path, photos: Path, *words: str) -> list[dict]:
         capture_output=True,
         text=True,
     )
-    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.returncode == status, result.stderr[-3000:]
     return json.loads((folder / "sweep" / "sweep.json").read_text())
 
 
@@ -54,3 +54,17 @@ def test_joblib_gives_each_job_its_share_of_cores_and_a_preempted_job_of_submiti
     (log,) = (tmp_path / "submitit" / "sweep" / ".submitit").glob("*/*_0_log.out")
     assert "resumes at step" in log.read_text()
     assert {**row, "overrides": []} == {**rows[0], "overrides": []}
+
+
+def test_a_failed_job_and_a_dead_one_of_ray_are_rows_with_their_reason(
+    tmp_path: Path, photos: Path
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="needs the extra ray")
+    ray = ("hydra/launcher=ray", "+hydra.launcher.ray.remote.max_retries=0")
+    rows = sweep(tmp_path, photos, *ray, "loss.alpha=0.5,7,0.85", status=2)
+    assert [row.get("failed") for row in rows] == [None, "loss.alpha=7 is outside [0, 1]", None]
+    assert all(row["score"] > 0 for row in rows[::2])
+    dies = "+callbacks.dies={_target_: tests.distill.planted.Dies, rank: 0, step: 3}"
+    (tmp_path / "dead").mkdir()
+    (row,) = sweep(tmp_path / "dead", photos, *ray, "loss.alpha=0.5", dies, status=2)
+    assert row["failed"] == "the launcher lost a process (WorkerCrashedError)"

@@ -80,6 +80,9 @@ def test_the_best_configuration_is_the_best_mean_over_seeds(
     assert said is not None
     assert "job 0, 1: 0.9200 ± 0.0283" in said
     assert said.endswith("python train.py loss.alpha=0.5 'name=a b'")
+    own = best_line(rows, "max", "my conf")  # a package's own configuration
+    assert own is not None
+    assert own.endswith("python train.py --config-dir 'my conf' loss.alpha=0.5 'name=a b'")
     lowest = best_line(rows, "min")
     assert lowest is not None and "job 2, 3" in lowest
     assert best_line(rows[4:], "max") is None
