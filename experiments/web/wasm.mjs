@@ -29,7 +29,8 @@ async function main([folder, kdw, onnx, out]) {
   const module = new WebAssembly.Module(readFileSync(wasm));
   const results = [];
   for (const [width, height] of SIZES) {
-    const size = { scale: model.scale, factor: model.unshuffleFactor, width, height };
+    const { scale, factor, takesLr } = model;
+    const size = { scale, factor, takesLr, width, height };
     const ways = { one: await threads(module, model, size, 1), two: await threads(module, model, size, 2) };
     const data = Float32Array.from({ length: 12 * width * height }, Math.random);
     const feeds = { [peer.inputNames[0]]: new ort.Tensor("float32", data, [1, 3, 2 * height, 2 * width]) };
