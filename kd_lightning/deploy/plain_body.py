@@ -137,7 +137,8 @@ def _activation(module: nn.Module, last: bool) -> dict[str, Any]:
 
 def _is_plain_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     return (
-        type(module) in (nn.Conv2d, Int8Conv)
+        isinstance(module, nn.Conv2d)
+        and type(module) in (nn.Conv2d, Int8Conv)
         and module.kernel_size == (3, 3)
         and module.padding == (1, 1)
         and module.padding_mode == "zeros"

@@ -51,7 +51,9 @@ def rounded(weight: Tensor) -> Tensor:
     """(out,in,k,k) weights at levels of their own for each output channel, the largest of which is
     its largest weight. Rounding again changes nothing."""
     zeros = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
-    return torch.fake_quantize_per_channel_affine(weight.float(), steps(weight), zeros, 0, -128, 127)
+    return torch.fake_quantize_per_channel_affine(
+        weight.float(), steps(weight), zeros, 0, -128, 127
+    )
 
 
 def rounded_zero_sum(weight: Tensor, groups: int) -> Tensor:
