@@ -91,7 +91,7 @@ export function layerShader(layer, outputs) {
     prelu: (sum, n) => `max(${sum}, 0.0) + slope[${n}] * min(${sum}, 0.0)`,
     relu8: (sum) => `roundEven(clamp(${sum}, 0.0, 255.0))`,
   }[layer.activation];
-  const stepped = (n) => (layer.step ? `  sum${n} = sum${n} * step[${n}] + bias[${n}];` : "");
+  const stepped = (n) => (layer.step ? `  sum${n} = sum${n} * steps[${n}] + bias[${n}];` : "");
   const row = (y) => `
       value = texelFetch(source, ivec3(at + ivec2(x, ${y}), group), 0);
 ${each(outputs, (n) => `      sum${n} += taps[matrix + ${y * outputs + n}] * value;`)}`;
@@ -100,7 +100,7 @@ uniform sampler2DArray source;
 layout(std140) uniform Parameters {
   mat4 taps[${9 * inputs * outputs}];
   vec4 bias[${outputs}];
-  ${layer.step ? `vec4 step[${outputs}];` : ""}
+  ${layer.step ? `vec4 steps[${outputs}];` : ""}
   ${layer.slope ? `vec4 slope[${outputs}];` : ""}
 };
 ${each(outputs, (n) => `layout(location = ${n}) out vec4 group${n};`)}

@@ -100,7 +100,7 @@ export function layerShader(layer, uniform) {
     relu8: (sum) => `round(clamp(${sum}, vec4f(0), vec4f(255)))`,
   }[layer.activation];
   const stepped = (p, n) =>
-    layer.step ? `  sum${p}_${n} = sum${p}_${n} * parameters.step[${n}] + parameters.bias[${n}];` : "";
+    layer.step ? `  sum${p}_${n} = sum${p}_${n} * parameters.steps[${n}] + parameters.bias[${n}];` : "";
   const product = (y, n) => `
       taps = parameters.taps[matrix + ${y * outputs + n}];
 ${each(rows, (p) => `      sum${p}_${n} += taps * value${p + y};`)}`;
@@ -115,7 +115,7 @@ ${each(outputs, (n) => `
 struct Parameters {
   taps: array<mat4x4f, ${9 * inputs * outputs}>,
   bias: array<vec4f, ${outputs}>,
-  ${layer.step ? `step: array<vec4f, ${outputs}>,` : ""}
+  ${layer.step ? `steps: array<vec4f, ${outputs}>,` : ""}
   ${layer.slope ? `slope: array<vec4f, ${outputs}>,` : ""}
 }
 @group(0) @binding(1) var<${uniform ? "uniform" : "storage, read"}> parameters: Parameters;
