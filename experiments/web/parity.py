@@ -1,5 +1,5 @@
 """Levels between the WASM engine's kernel, torch, and exact arithmetic on whole frames, for
-students that round to 8 bits in every layer: a last bit may turn a rounding, and layers carry it on.
+students that round to 8 bits in every layer: a last bit may turn a rounding, which layers carry on.
 
 python -m experiments.web.parity FOLDER      (of photographs)
 
