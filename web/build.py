@@ -85,7 +85,7 @@ def _export_students(models: Path, students: dict[str, Path]) -> None:
         target = models / f"{name}.kdw"
         try:
             export(source, target)
-        except UserError as error:  # a network without a plain body: a teacher, StudentCNN
+        except UserError as error:  # a network without a plain body: the teacher
             refusals.append(str(error))
             continue
         stated = _stated(target)

@@ -19,8 +19,9 @@ from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.network import ModelInfo, Network
 
 SUFFIX = ".kdw"
-FORMAT = 1
+FORMAT = 2
 LEVEL = 1 / 255  # largest difference from the network, in units of [0, 1]
+PARTS = ("weight", "step", "bias", "slope", "top")  # of a layer
 GOLDEN = (21, 27)  # height, width of the golden LR frame: odd, and wider than the receptive field
 
 
@@ -43,16 +44,13 @@ def write_browser(
     golden = golden_frame()
     tensors = {"golden.lr": golden, "golden.sr": _restored(network, golden)}
     for index, (layer, peak) in enumerate(zip(body.layers, peaks(body), strict=True)):
-        parts = {"weight": layer.weight, "bias": layer.bias, "slope": layer.slope, "peak": peak}
-        for part, tensor in parts.items():
-            if tensor is not None:
-                tensors[f"layers.{index}.{part}"] = tensor.bfloat16()
+        for part, tensor in {**_parameters(layer), "peak": peak.bfloat16()}.items():
+            tensors[f"layers.{index}.{part}"] = tensor
     stated = {
         "format": FORMAT,
         "name": target.stem,
-        **{key: getattr(body.info, key) for key in ("scale", "takes_lr", "unshuffle_factor")},
-        "radius": body.info.radius,
-        "skip": True,
+        **{key: getattr(body.info, key) for key in ("scale", "takes_lr", "radius")},
+        "factor": body.factor,
         "degradation": metadata.get("degradation"),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "layers": [
@@ -73,19 +71,33 @@ def read_browser(path: Path) -> PlainBody:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     layers = []
     for index, layer in enumerate(stated["layers"]):
-        parts = {
-            part: tensors.get(f"layers.{index}.{part}") for part in ("weight", "bias", "slope")
-        }
-        floats = {part: tensor.float() for part, tensor in parts.items() if tensor is not None}
-        layers.append(Layer(activation=layer["activation"], **floats))
+        found = {part: tensors.get(f"layers.{index}.{part}") for part in PARTS}
+        parts = {part: tensor.float() for part, tensor in found.items() if tensor is not None}
+        if "step" in parts:
+            parts["weight"] *= parts["step"][:, None, None, None]
+        layers.append(Layer(activation=layer["activation"], **parts))
+    takes_lr, factor = stated["takes_lr"], stated["factor"]
     info = ModelInfo(
         scale=stated["scale"],
-        takes_lr=stated["takes_lr"],
+        takes_lr=takes_lr,
         radius=stated["radius"],
-        multiple_of=stated["unshuffle_factor"],
-        unshuffle_factor=stated["unshuffle_factor"],
+        multiple_of=1 if takes_lr else factor,
+        unshuffle_factor=0 if takes_lr else factor,
+        upscale_skip=takes_lr,
     )
     return PlainBody(info, tuple(layers))
+
+
+def _parameters(layer: Layer) -> dict[str, Tensor]:
+    """PARTS of a layer as they are stored: what is not bfloat16 already is of 8-bit layers."""
+    slope = None if layer.slope is None else layer.slope.bfloat16()
+    kept: dict[str, Tensor | None] = {"slope": slope, "top": layer.top}
+    if layer.step is None:
+        kept |= {"weight": layer.weight.bfloat16(), "bias": layer.bias.bfloat16()}
+    else:
+        whole = (layer.weight / layer.step[:, None, None, None]).round().to(torch.int8)
+        kept |= {"weight": whole, "step": layer.step, "bias": layer.bias}
+    return {part: tensor for part, tensor in kept.items() if tensor is not None}
 
 
 def golden_frame() -> Tensor:
@@ -105,7 +117,9 @@ def golden_frame() -> Tensor:
 def peaks(body: PlainBody) -> list[Tensor]:
     """(out) float32 of each layer: the largest absolute value of its output in any of the frames
     of `_hard_frames`. Engines that compute in integers choose their ranges by it."""
-    x = upscale(_hard_frames(), body.info.scale).clamp(0, 1)
+    x = _hard_frames()
+    if not body.info.takes_lr:
+        x = upscale(x, body.info.scale).clamp(0, 1)
     return [maps.abs().amax(dim=(0, 2, 3)) for maps in islice(body.maps(x), 1, None)]
 
 

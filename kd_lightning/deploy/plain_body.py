@@ -1,18 +1,20 @@
-"""Networks that are a list of plain convolutions around a pixel-unshuffle: what engines of one's
-own, such as those of a browser, can run."""
+"""Networks that are a list of plain convolutions beside the interpolated image: what engines of
+one's own, such as those of a browser, can run."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeGuard
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
+from kd_lightning.models.int8 import Int8Conv, Uint8ReLU, round_activations, rounded, steps
+from kd_lightning.models.interpolate import upscale
 from kd_lightning.models.network import ModelInfo, Network, fuse_and_round, model_info
 
-Activation = Literal["none", "relu", "prelu"]
+Activation = Literal["none", "relu", "prelu", "relu8"]
 
 
 @dataclass(frozen=True)
@@ -23,39 +25,61 @@ class Layer:
         weight: (out,in,3,3).
         bias: (out).
         slope: of the negative values, (1) or (out), for prelu; else None.
+        top: (), for relu8, which rounds to 256 levels from 0 to it; else None.
+        step: (out), if each weight is a whole multiple, -128 to 127, of its output's; else None.
     """
 
     weight: Tensor
     bias: Tensor
     activation: Activation = "none"
     slope: Tensor | None = None
+    top: Tensor | None = None
+    step: Tensor | None = None
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        maps = F.conv2d(maps, self.weight, self.bias, padding=1)
+        if self.activation == "relu":
+            return maps.relu()
+        if self.slope is not None:
+            return F.prelu(maps, self.slope)
+        return maps if self.top is None else round_activations(maps.relu(), self.top)
 
 
 @dataclass(frozen=True)
 class PlainBody:
-    """The network x + shuffle(layers(unshuffle(x))) of `Network.unshuffle_factor`."""
+    """The network of `Network.unshuffle_factor` or `Network.upscale_skip`: layers on blocks of the
+    interpolated image or on the LR image, whose output is shuffled and added to the interpolated
+    image."""
 
     info: ModelInfo
     layers: tuple[Layer, ...]
 
+    @property
+    def factor(self) -> int:
+        """Of the pixel-shuffle at the end."""
+        return self.info.scale if self.info.takes_lr else self.info.unshuffle_factor
+
     def __call__(self, x: Tensor) -> Tensor:
-        """(B,3,H,W) float32 in [0, 1] to the same shape, not clamped."""
-        factor, (height, width) = self.info.unshuffle_factor, x.shape[-2:]
+        """(B,3,H,W) float32 in [0, 1] to the same shape or, of LR images, `scale` times the
+        height and width; not clamped."""
+        image = upscale(x, self.info.scale).clamp(0, 1) if self.info.takes_lr else x
+        height, width = image.shape[-2:]
         *_, detail = self.maps(x)
-        return x + F.pixel_shuffle(detail, factor)[..., :height, :width]
+        return image + F.pixel_shuffle(detail, self.factor)[..., :height, :width]
 
     def maps(self, x: Tensor) -> Iterator[Tensor]:
-        """`x` unshuffled, then the output of each layer, (B,out,ceil(H/factor),ceil(W/factor))."""
-        factor, (height, width) = self.info.unshuffle_factor, x.shape[-2:]
-        pads = (0, -width % factor, 0, -height % factor)
-        maps = F.pixel_unshuffle(F.pad(x, pads, mode="replicate"), factor)
+        """What the first layer reads, `x` unshuffled or the LR image `x`; then the output of each
+        layer. (B,out,h,w): of an unshuffled image, h and w are its height and width over the
+        factor, rounded up."""
+        if self.info.takes_lr:
+            maps = x
+        else:
+            factor, (height, width) = self.factor, x.shape[-2:]
+            pads = (0, -width % factor, 0, -height % factor)
+            maps = F.pixel_unshuffle(F.pad(x, pads, mode="replicate"), factor)
         yield maps
         for layer in self.layers:
-            maps = F.conv2d(maps, layer.weight, layer.bias, padding=1)
-            if layer.activation == "relu":
-                maps = maps.relu()
-            elif layer.slope is not None:
-                maps = F.prelu(maps, layer.slope)
+            maps = layer(maps)
             yield maps
 
 
@@ -66,42 +90,55 @@ def plain_body(network: Network, source: Path) -> PlainBody:
         source: is named in errors.
 
     Raises:
-        UserError: it states no `unshuffle_factor`, or its body has other layers than 3x3
-            convolutions, each followed by nothing, a ReLU or a PReLU.
+        UserError: it states neither `unshuffle_factor` nor `upscale_skip`, or its body has other
+            layers than 3x3 convolutions, each followed by nothing, a ReLU, a PReLU or, but for
+            the last, a Uint8ReLU.
     """
     info = model_info(network)
     name = type(network).__name__
-    if not info.unshuffle_factor or info.takes_lr:
+    if not (info.unshuffle_factor or info.upscale_skip):
         raise UserError(
-            f"{source}: a {name} cannot be exported as plain layers: it states no unshuffle_factor "
-            "(kd_lightning.models.network); student=student_fast does"
+            f"{source}: a {name} cannot be exported as plain layers: it states neither "
+            "unshuffle_factor nor upscale_skip (kd_lightning.models.network); "
+            "student=student_fast does"
         )
     layers: list[Layer] = []
-    for place, module in enumerate(fuse_and_round(network).body):  # type: ignore[arg-type]
-        open_end = layers and layers[-1].activation == "none"
+    modules = list(fuse_and_round(network).body)  # type: ignore[arg-type]
+    for place, module in enumerate(modules):
+        activation = _activation(module, last=place == len(modules) - 1)
         if _is_plain_convolution(module):
-            bias = (
-                module.bias
-                if module.bias is not None
-                else module.weight.new_zeros(len(module.weight))
-            )
-            layers.append(Layer(module.weight.detach(), bias.detach()))
-        elif open_end and type(module) is nn.ReLU:
-            layers[-1] = Layer(layers[-1].weight, layers[-1].bias, "relu")
-        elif open_end and type(module) is nn.PReLU:
-            slope = module.weight.detach()
-            layers[-1] = Layer(layers[-1].weight, layers[-1].bias, "prelu", slope)
+            layers.append(_layer(module))
+        elif layers and layers[-1].activation == "none" and activation:
+            layers[-1] = replace(layers[-1], **activation)
         else:
             raise UserError(
                 f"{source}: a {name} cannot be exported as plain layers: layer {place} of its "
-                f"body, {module}, is no 3x3 convolution, and no ReLU or PReLU after one"
+                f"body, {module}, is no 3x3 convolution, and no ReLU, PReLU or Uint8ReLU after one"
             )
     return PlainBody(info, tuple(layers))
 
 
-def _is_plain_convolution(module: nn.Module) -> bool:
+def _layer(module: nn.Conv2d) -> Layer:
+    weight = module.weight.detach()
+    bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.detach()
+    if isinstance(module, Int8Conv):
+        return Layer(rounded(weight), bias, step=steps(weight))
+    return Layer(weight, bias)
+
+
+def _activation(module: nn.Module, last: bool) -> dict[str, Any]:
+    """The fields of a `Layer` that `module` follows; none where it is no activation of those."""
+    if type(module) is nn.PReLU:
+        return {"activation": "prelu", "slope": module.weight.detach()}
+    if type(module) is Uint8ReLU and module.top:  # without a top it does not round
+        return {} if last else {"activation": "relu8", "top": module.top.detach()}
+    return {"activation": "relu"} if type(module) in (nn.ReLU, Uint8ReLU) else {}
+
+
+def _is_plain_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     return (
-        type(module) is nn.Conv2d
+        isinstance(module, nn.Conv2d)
+        and type(module) in (nn.Conv2d, Int8Conv)
         and module.kernel_size == (3, 3)
         and module.padding == (1, 1)
         and module.padding_mode == "zeros"

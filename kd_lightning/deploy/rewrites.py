@@ -122,7 +122,7 @@ class _OnBlocks(nn.Module):
     @staticmethod
     def fits(network: Network) -> bool:
         factor = model_info(network).unshuffle_factor
-        if not factor:
+        if factor < 2:  # nothing to move
             return False
         body = network.body
         if not isinstance(body, nn.Sequential):
@@ -180,7 +180,8 @@ def split_input(network: Network) -> Network:
 
 def optimize_for_cpu(network: Network, split: bool = False) -> nn.Module:
     """A module that computes the same, in the forms that CPUs run faster: `_FourPixels` for
-    convolutions to few channels, and `_OnBlocks` where the network states an `unshuffle_factor`.
+    convolutions to few channels, and `_OnBlocks` where the network states an `unshuffle_factor`
+    above 1.
 
     Args:
         split: as `split_input` too.

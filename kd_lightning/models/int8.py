@@ -26,10 +26,7 @@ class Uint8ReLU(nn.Module):
         x = x.float().relu()
         if self.training:
             self.top.copy_(torch.maximum(self.top * FADE, x.detach().amax()))
-        if not self.top:
-            return x
-        zero = torch.zeros((), dtype=torch.int32, device=x.device)
-        return torch.fake_quantize_per_tensor_affine(x, self.top / 255, zero, 0, 255)
+        return round_activations(x, self.top) if self.top else x
 
 
 class Int8Conv(nn.Conv2d):
@@ -39,18 +36,30 @@ class Int8Conv(nn.Conv2d):
         return self._conv_forward(x, rounded(self.weight), self.bias)
 
 
+def round_activations(x: Tensor, top: Tensor) -> Tensor:
+    """`x`, not negative, at the nearest of 256 levels from 0 to `top`, a scalar above 0."""
+    zero = torch.zeros((), dtype=torch.int32, device=x.device)
+    return torch.fake_quantize_per_tensor_affine(x, top / 255, zero, 0, 255)
+
+
+def steps(weight: Tensor) -> Tensor:
+    """(out): of each output channel of (out,in,k,k) weights, the difference of two levels."""
+    return weight.detach().abs().amax(dim=(1, 2, 3)).clamp(min=1e-12) / LEVELS
+
+
 def rounded(weight: Tensor) -> Tensor:
     """(out,in,k,k) weights at levels of their own for each output channel, the largest of which is
     its largest weight. Rounding again changes nothing."""
-    step = weight.detach().abs().amax(dim=(1, 2, 3)).clamp(min=1e-12) / LEVELS
     zeros = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
-    return torch.fake_quantize_per_channel_affine(weight.float(), step, zeros, 0, -128, 127)
+    return torch.fake_quantize_per_channel_affine(
+        weight.float(), steps(weight), zeros, 0, -128, 127
+    )
 
 
 def rounded_zero_sum(weight: Tensor, groups: int) -> Tensor:
     """As `rounded`, for a kernel that sums to zero over each of `groups` groups of input channels
     and must do so afterwards: those are rounded the other way that come nearest to it."""
-    step = weight.detach().abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12) / LEVELS
+    step = steps(weight)[:, None, None, None]
     exact = (weight.detach() / step).reshape(len(weight), groups, -1)
     levels = exact.round()
     excess = levels.sum(dim=2, keepdim=True)

@@ -29,10 +29,11 @@ class Network(nn.Module):
         multiple_of: grid of the input, in pixels, on which tiles must start.
         any_size: whether its graph, traced at one height and width, holds for all others. False
             for networks that compute something from the size in Python; they run in torch only.
-        unshuffle_factor: r > 1 states that the network has a `body`, an nn.Sequential, and that
+        unshuffle_factor: r >= 1 states that the network has a `body`, an nn.Sequential, and that
             `forward(x)` is `x + shuffle(body(unshuffle(x)))`: F.pixel_unshuffle by r of the image
             with its last row and column repeated up to multiples of r, F.pixel_shuffle by r,
-            cropped to the image. Backends then move pixels once, and only in 8 bits. 0: it is not.
+            cropped to the image; with 1, `x + body(x)`. Backends then move pixels once, and only
+            in 8 bits. 0: it is not.
         upscale_skip: states that the network takes the LR image, has a `body`, an nn.Sequential,
             and that `forward(lr)` is `upscale(lr, scale).clamp(0, 1)` plus F.pixel_shuffle by
             `scale` of `body(lr)`, see `kd_lightning.models.interpolate`. Backends then make the

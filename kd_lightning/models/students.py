@@ -72,6 +72,7 @@ class StudentCNN(Network):
         self.scale = scale
         self.residual = residual
         self.takes_lr = process == "half"
+        self.unshuffle_factor = int(residual and not self.takes_lr)
         self.radius = 4 + (KERNEL_RADIUS if self.takes_lr else 0)
         relu = partial(nn.ReLU, inplace=True)  # saves a write of 64 full-size maps
         self.body = convolution_stack([3, 64, 64, 64, 3], relu, rep, zero_sum=residual)
@@ -117,7 +118,7 @@ class StudentFast(Network):
         self.scale = scale
         self.multiple_of = stride
         self.radius = stride * depth + stride - 1
-        self.unshuffle_factor = stride if stride > 1 else 0
+        self.unshuffle_factor = stride
         channels = [3 * stride**2] + [width] * (depth - 1) + [3 * stride**2]
         self.unshuffle = Unshuffle(stride)
         self.body = convolution_stack(channels, ACTIVATIONS[activation], rep, zero_sum=True)

@@ -1,6 +1,7 @@
 """Files for a browser. The engines that read them are tested in tests/web."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.artifact import load_artifact, save_artifact
 from kd_lightning.models.network import fuse_and_round
-from kd_lightning.models.students import StudentFast
+from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
 from tests.own_students import OwnFast
 
 TINY = SHIPPED_WEIGHTS / "student_tiny.safetensors"
@@ -39,13 +40,12 @@ def test_header_and_tensors_are_as_web_readme_has_them(tmp_path: Path) -> None:
         golden = {key: file.get_tensor(f"golden.{key}") for key in ("lr", "sr")}
     layers = stated.pop("layers")
     assert stated == {
-        "format": 1,
+        "format": 2,
         "name": "mine",
         "scale": 2,
         "takes_lr": False,
-        "unshuffle_factor": 2,
+        "factor": 2,
         "radius": 19,
-        "skip": True,
         "degradation": None,
         "parameters": 19724,
     }
@@ -56,6 +56,29 @@ def test_header_and_tensors_are_as_web_readme_has_them(tmp_path: Path) -> None:
     assert golden["sr"].shape == (2 * GOLDEN[0], 2 * GOLDEN[1], 3)
     nearest = golden["lr"].repeat(2, axis=0).repeat(2, axis=1).astype(int)
     assert 2 < np.abs(golden["sr"] - nearest).mean() < 40  # restored, not merely repeated
+
+
+def test_8_bit_layers_keep_whole_weights_steps_and_tops(tmp_path: Path) -> None:
+    export(SHIPPED_WEIGHTS / "student_micro.safetensors", tmp_path / "s.kdw")
+    with safe_open(tmp_path / "s.kdw", framework="np") as file:
+        stated = json.loads(file.metadata()["kd_web"])
+        layer = {part: file.get_tensor(f"layers.1.{part}") for part in ("weight", "step", "top")}
+        assert not {f"layers.6.{part}" for part in ("slope", "top")} & set(file.keys())
+    assert stated["takes_lr"] and (stated["factor"], stated["radius"]) == (2, 7)
+    activations = [layer["activation"] for layer in stated["layers"]]
+    assert activations == 6 * ["relu8"] + ["none"]
+    network = fuse_and_round(load_artifact(SHIPPED_WEIGHTS / "student_micro.safetensors")[0])
+    assert layer["weight"].dtype == np.int8 and layer["top"] == network.body[3].top.numpy()
+    floats = layer["weight"] * layer["step"][:, None, None, None]
+    assert (floats == network.body[2].weight.detach().numpy()).all()
+
+
+def test_a_network_whose_output_is_rounded_to_8_bits_is_refused() -> None:
+    network = StudentDirect(width=8, depth=2, int8=True)
+    network.body.append(deepcopy(network.body[1]))
+    network(torch.rand(1, 3, 8, 8))
+    with pytest.raises(UserError, match="layer 3 of its body"):
+        plain_body(network, Path("s.kdw"))
 
 
 def test_golden_frame_shows_every_channel_and_border() -> None:
@@ -109,9 +132,10 @@ def test_other_convolutions_are_refused(fast: StudentFast, change: dict) -> None
         plain_body(network, Path("s.kdw"))
 
 
-def test_networks_that_state_no_unshuffling_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"s\.kdw: .* states no unshuffle_factor"):
-        export(SHIPPED_WEIGHTS / "student_cnn.safetensors", tmp_path / "s.kdw")
+def test_networks_without_a_declared_body_are_refused(tmp_path: Path) -> None:
+    save_artifact(tmp_path / "s.safetensors", StudentCNN(), {})
+    with pytest.raises(UserError, match=r"s\.kdw: .* states neither unshuffle_factor nor"):
+        export(tmp_path / "s.safetensors", tmp_path / "s.kdw")
 
 
 def test_a_file_that_disagrees_is_not_written(

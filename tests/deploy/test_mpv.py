@@ -1,5 +1,6 @@
 """Shaders for mpv, run by FFmpeg's libplacebo on a Vulkan device in software."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,8 +16,8 @@ from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.artifact import save_artifact
 from kd_lightning.models.interpolate import super_resolve, upscale
-from kd_lightning.models.network import fuse_and_round
-from kd_lightning.models.students import StudentFast
+from kd_lightning.models.network import Network, fuse_and_round
+from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
 
 DEVICE = ("-init_hw_device", "vulkan=gpu:llvmpipe", "-filter_hw_device", "gpu")
 
@@ -53,15 +54,22 @@ def played(shader: Path, frame: np.ndarray, scale: int) -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.usefixtures("libplacebo")
 @pytest.mark.parametrize(
-    "arguments",
-    [{"width": 5, "depth": 3}, {"scale": 3, "stride": 3, "width": 4, "depth": 2}],
-    ids=["scale-2", "scale-3"],
+    ("kind", "arguments"),
+    [
+        (StudentFast, {"width": 5, "depth": 3}),
+        (StudentFast, {"scale": 3, "stride": 3, "width": 4, "depth": 2}),
+        (StudentDirect, {"width": 5, "depth": 3}),
+        (StudentDirect, {"width": 6, "depth": 3, "int8": True}),
+    ],
+    ids=["scale-2", "scale-3", "lr", "lr-8-bit"],
 )
 def test_a_shader_equals_torch_within_a_level(
-    tmp_path: Path, photo: np.ndarray, arguments: dict[str, int]
+    tmp_path: Path, photo: np.ndarray, kind: type[Network], arguments: dict[str, int]
 ) -> None:
     torch.manual_seed(6)
-    network = fuse_and_round(StudentFast(**arguments)).eval()
+    network = kind(**arguments)
+    network(torch.rand(1, 3, 16, 16))  # 8-bit layers choose their ranges
+    network = fuse_and_round(network).eval()
     save_artifact(tmp_path / "s.safetensors", network, arguments)
     export(tmp_path / "s.safetensors", tmp_path / "s.glsl")
     frame = photo[100:121, 180:213].copy()
@@ -84,11 +92,21 @@ def test_literals_are_the_weights_of_the_network(tmp_path: Path) -> None:
     assert text.count("mat4(") == 9 * (3 * 4 + 7 * 4 * 4 + 4 * 3)
 
 
+def test_whole_weights_of_8_bit_layers_stay_whole(tmp_path: Path) -> None:
+    measured = export(SHIPPED_WEIGHTS / "student_micro.safetensors", tmp_path / "s.glsl")
+    assert measured["largest difference"] <= 1e-2  # a last bit may turn a rounding
+    text = (tmp_path / "s.glsl").read_text()
+    assert text.count("roundEven(") == 6 * 4
+    assert all("." not in matrix for matrix in re.findall(r"mat4\(([^)]*)\)", text))
+
+
 def test_a_shader_that_disagrees_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faithful = mpv._numbers
-    monkeypatch.setattr(mpv, "_numbers", lambda values: faithful(0.9 * np.asarray(values)))
+    monkeypatch.setattr(
+        mpv, "_numbers", lambda values, digits=6: faithful(0.9 * np.asarray(values), digits)
+    )
     with pytest.raises(UserError, match=r"s\.glsl: differs from torch"):
         export(SHIPPED_WEIGHTS / "student_tiny.safetensors", tmp_path / "s.glsl")
     assert list(tmp_path.iterdir()) == []
@@ -102,5 +120,6 @@ def test_blocks_of_another_size_than_the_scale_are_refused(tmp_path: Path) -> No
 
 
 def test_networks_that_are_no_plain_body_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"s\.glsl: .* states no unshuffle_factor"):
-        export(SHIPPED_WEIGHTS / "student_cnn.safetensors", tmp_path / "s.glsl")
+    save_artifact(tmp_path / "s.safetensors", StudentCNN(), {})
+    with pytest.raises(UserError, match=r"s\.glsl: .* states neither unshuffle_factor nor"):
+        export(tmp_path / "s.safetensors", tmp_path / "s.glsl")

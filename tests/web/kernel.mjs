@@ -13,16 +13,16 @@ const models = new Map();
 for (const { model, width, height, frame, output, bands } of JSON.parse(readFileSync(job, "utf8"))) {
   if (!models.has(model)) {
     const parsed = parseModel(new Uint8Array(readFileSync(model)).buffer);
-    models.set(model, { scale: parsed.scale, factor: parsed.unshuffleFactor, layers: quantize(parsed) });
+    models.set(model, { ...parsed, layers: quantize(parsed) });
   }
-  const { scale, factor, layers } = models.get(model);
+  const { scale, factor, takesLr, layers } = models.get(model);
   const rows = Math.ceil((height * scale) / factor);
   const pixels = readFileSync(frame);
   const parts = [];
   for (let band = 0; band < bands; band++) {
     const [first, end] = [band, band + 1].map((n) => Math.round((n * rows) / bands));
     if (first === end) continue;
-    const kernel = new Kernel(module, layers, { scale, factor, width, height }, end - first);
+    const kernel = new Kernel(module, layers, { scale, factor, takesLr, width, height }, end - first);
     const [from, to] = kernel.rowsRead(first, end).map((row) => 4 * row * width);
     kernel.frame.set(pixels.subarray(from, to), from);
     parts.push(Buffer.from(kernel.run(first, end)));

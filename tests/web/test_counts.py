@@ -8,11 +8,11 @@ from tests.web.chromium import WEB
 from tests.web.test_interface import GPU_ENGINES
 
 COUNT = """
-async (engine) => {
+async ([engine, student]) => {
   const { create } = await import(`/src/engines/${engine}.js`);
   const { counts } = await import("/src/counts.js");
   const { loadModel } = await import("/src/model.js");
-  const model = await loadModel("/models/student_tiny.kdw");
+  const model = await loadModel(`/models/${student}.kdw`);
   model.layers = [model.layers[0], model.layers.at(-1)];
   const found = { passes: 0, memory: 0 };
   const watch = (kind, name, note) => {
@@ -43,8 +43,9 @@ async (engine) => {
 
 
 @pytest.mark.parametrize("engine", GPU_ENGINES)
-def test_counts_are_those_of_the_engine(page: Any, engine: str) -> None:
-    answer = page.evaluate(COUNT, engine)
+@pytest.mark.parametrize("student", ["student_tiny", "student_mini"])
+def test_counts_are_those_of_the_engine(page: Any, engine: str, student: str) -> None:
+    answer = page.evaluate(COUNT, [engine, student])
     for name, number in answer["found"].items():
         assert answer["counted"][name] == number > 0, name
 
@@ -61,4 +62,4 @@ async (names) => {
 
 def test_the_table_of_counts_is_what_the_code_counts(page: Any) -> None:
     text = (WEB.parent / "experiments" / "web" / "README.md").read_text()
-    assert page.evaluate(TABLE, ["student_tiny", "student_fast"]) in text
+    assert page.evaluate(TABLE, ["student_tiny", "student_mini", "student_fast"]) in text

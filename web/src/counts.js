@@ -10,7 +10,7 @@ export const LEAST = { drawBuffers: 4, blockBytes: 16384 };
 
 /**
  * @param {"webgpu" | "webgl2"} engine
- * @param {import("./model.js").Model} model of its layers only `in`, `out` and `slope` are read
+ * @param {import("./model.js").Model} model of its layers only `in`, `out`, `slope` and `step` are read
  * @returns {{passes: number, multiplyAdds: number, traffic: number, memory: number}} passes a frame;
  *   multiply-adds of the convolutions, those with channels that only fill a group up included; bytes
  *   read and written if each pass reads each of its inputs once, as it does with a cache that holds
@@ -22,22 +22,23 @@ export function counts(engine, model, width, height, { drawBuffers, blockBytes }
   const frame = 4 * width * height;
   const output = 4 * size.outWidth * size.outHeight;
   const element = 8; // bytes: four channels in half precision
-  const maps = size.imageGroups + (model.layers.length ? 2 * size.hiddenGroups : 0);
+  const maps = size.sourceGroups + (model.layers.length ? 2 * size.hiddenGroups : 0);
   const elements = engine === "webgpu"
     ? planes(model, size).plane
     : (size.blocksWide + 2) * (size.blocksHigh + 2);
   const layerPasses = model.layers.map((layer) =>
     engine === "webgpu" ? [[0, groupsOf(layer.out)]] : passesOf(layer, drawBuffers, blockBytes));
-  const imagePasses = engine === "webgpu" ? 1 : shares(size.imageGroups, drawBuffers).length;
+  const sourcePasses = engine === "webgpu" ? 1 : shares(size.sourceGroups, drawBuffers).length;
   const parameters = sum(model.layers, (layer) => packedBytes(layer, groupsOf(layer.out)));
   const layerTraffic = sum(model.layers, (layer, index) =>
     element * blocks * (layerPasses[index].length * groupsOf(layer.in) + groupsOf(layer.out)));
-  const detail = model.layers.length ? 2 : 1;
+  const detail = model.layers.length ? element * blocks * size.imageGroups : 0;
+  const base = model.takesLr ? frame : element * blocks * size.imageGroups;
   return {
-    passes: imagePasses + sum(layerPasses, (passes) => passes.length) + 1,
+    passes: sourcePasses + sum(layerPasses, (passes) => passes.length) + 1,
     multiplyAdds: sum(model.layers, (layer) => 144 * groupsOf(layer.in) * groupsOf(layer.out) * blocks),
-    traffic: imagePasses * frame + element * blocks * size.imageGroups + layerTraffic + parameters
-      + detail * element * blocks * size.imageGroups + output,
+    traffic: sourcePasses * frame + element * blocks * size.sourceGroups + layerTraffic + parameters
+      + base + detail + output,
     memory: frame + element * elements * maps + parameters,
   };
 }

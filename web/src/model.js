@@ -1,16 +1,19 @@
 /**
  * Reads the file that `kd-export NAME -o web/` writes; its format is in web/README.md.
  *
- * @typedef {{in: number, out: number, activation: "none" | "relu" | "prelu",
- *   weight: Float32Array, bias: Float32Array, slope: Float32Array | null, peak: Float32Array}} Layer
- *   `weight` is (out, in, 3, 3); `slope` and `peak` are (out).
+ * @typedef {{in: number, out: number, activation: "none" | "relu" | "prelu" | "relu8",
+ *   weight: Float32Array, step: Float32Array | null, bias: Float32Array, slope: Float32Array | null,
+ *   top: number | null, peak: Float32Array}} Layer
+ *   `weight` is (out, in, 3, 3), in units of `step` where there is one; `step`, `slope` and `peak`
+ *   are (out).
  * @typedef {{width: number, height: number, data: Uint8Array}} Pixels  (height, width, 3)
- * @typedef {{name: string, scale: number, unshuffleFactor: number, radius: number,
+ * @typedef {{name: string, scale: number, takesLr: boolean, factor: number, radius: number,
  *   degradation: string | null, parameters: number, layers: Layer[],
  *   golden: {lr: Pixels, sr: Pixels}}} Model
+ *   `factor` pixels of the output are the side of a block, which is one element of a map.
  */
 
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** @param {string | URL} url @returns {Promise<Model>} */
 export async function loadModel(url) {
@@ -26,19 +29,23 @@ export async function loadModel(url) {
  */
 export function parseModel(buffer, source = "model") {
   const { stated, tensor } = readTensors(buffer, source);
-  if (stated.format !== FORMAT || stated.takes_lr || !stated.skip) {
+  if (stated.format !== FORMAT) {
     throw new Error(`${source}: written by another version; export it again`);
   }
   const layers = stated.layers.map((layer, index) => {
-    const slope = layer.activation === "prelu" ? tensor(`layers.${index}.slope`).data : null;
+    const part = (name) => tensor(`layers.${index}.${name}`);
+    const { dtype, data: weight } = part("weight");
+    const slope = layer.activation === "prelu" ? part("slope").data : null;
     return {
       in: layer.in,
       out: layer.out,
       activation: layer.activation,
-      weight: tensor(`layers.${index}.weight`).data,
-      bias: tensor(`layers.${index}.bias`).data,
+      weight: Float32Array.from(weight),
+      step: dtype === "I8" ? part("step").data : null,
+      bias: part("bias").data,
       slope: slope && slope.length === 1 ? new Float32Array(layer.out).fill(slope[0]) : slope,
-      peak: tensor(`layers.${index}.peak`).data,
+      top: layer.activation === "relu8" ? part("top").data[0] : null,
+      peak: part("peak").data,
     };
   });
   const pixels = (name) => {
@@ -48,7 +55,8 @@ export function parseModel(buffer, source = "model") {
   return {
     name: stated.name,
     scale: stated.scale,
-    unshuffleFactor: stated.unshuffle_factor,
+    takesLr: stated.takes_lr,
+    factor: stated.factor,
     radius: stated.radius,
     degradation: stated.degradation,
     parameters: stated.parameters,
@@ -59,7 +67,7 @@ export function parseModel(buffer, source = "model") {
 
 /** The interpolation alone: what the student starts from. @param {Model} model @returns {Model} */
 export function interpolationOf(model) {
-  return { ...model, name: "bicubic", layers: [], parameters: 0 };
+  return { ...model, name: "bicubic", takesLr: false, layers: [], parameters: 0 };
 }
 
 function readTensors(buffer, source) {
@@ -79,10 +87,17 @@ function readTensors(buffer, source) {
     const { dtype, shape, data_offsets: [start, end] } = header[name];
     const bytes = new Uint8Array(buffer.slice(8 + length + start, 8 + length + end));
     if (bytes.length !== end - start) throw broken;
-    return { shape, data: dtype === "U8" ? bytes : widened(bytes) };
+    return { dtype, shape, data: READERS[dtype](bytes) };
   };
   return { stated, tensor };
 }
+
+const READERS = {
+  U8: (bytes) => bytes,
+  I8: (bytes) => new Int8Array(bytes.buffer),
+  F32: (bytes) => new Float32Array(bytes.buffer),
+  BF16: widened,
+};
 
 /** Little-endian bfloat16, the upper half of a float32. */
 function widened(bytes) {

@@ -3,7 +3,7 @@
 const INTERPOLATION_RADIUS = 2; // pixels of the LR image
 
 /**
- * @param {{radius: number, scale: number, unshuffleFactor: number}} model
+ * @param {{radius: number, scale: number, takesLr: boolean, factor: number}} model
  * @param {{width: number, height: number}} size of the LR image
  * @param {number} side most LR pixels of a tile's side, halo included
  * @returns {{width: number, height: number, tiles: {x: number, y: number, left: number, top: number,
@@ -11,8 +11,9 @@ const INTERPOLATION_RADIUS = 2; // pixels of the LR image
  *   image, in LR pixels, that is taken from it
  */
 export function planTiles(model, size, side) {
-  const halo = Math.ceil(model.radius / model.scale) + INTERPOLATION_RADIUS;
-  const step = model.unshuffleFactor / greatestCommonDivisor(model.unshuffleFactor, model.scale);
+  const { radius, scale, factor } = model;
+  const halo = model.takesLr ? radius : Math.ceil(radius / scale) + INTERPOLATION_RADIUS;
+  const step = factor / greatestCommonDivisor(factor, scale);
   const columns = axis(size.width, side, halo, step);
   const rows = axis(size.height, side, halo, step);
   const tiles = rows.parts.flatMap((row) =>

@@ -7,6 +7,17 @@ enum { UNITS = 64, SHIFT = 6, MIDDLE = 8160 };
 /* Adding it to a float of less than 2^22 rounds that to an integer in its low bits. */
 static const float ROUNDER = 12582912.0f;
 
+/* The frame itself: levels of red, green and blue, then zeros. */
+void read_pixels(const Plan *plan, int32_t y, int16_t *to) {
+    const uint8_t *from = plan->frame + (uint32_t)(y * plan->width) * 4;
+    const v128_t colours = wasm_i16x8_const(-1, -1, -1, 0, 0, 0, 0, 0);
+    to += plan->source.channels;
+    for (int32_t x = 0; x < plan->width; x++, from += 4, to += plan->source.channels) {
+        v128_t words = wasm_u16x8_extend_low_u8x16(wasm_v128_load32_zero(from));
+        wasm_v128_store(to, wasm_v128_and(words, colours));
+    }
+}
+
 /* One output row before its columns are interpolated: floats, 4 a pixel. */
 static void interpolate_row(const Plan *plan, const Taps *taps, float *line) {
     const uint8_t *from[4];

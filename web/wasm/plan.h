@@ -36,6 +36,7 @@ typedef struct {
     int32_t width, height; /* of the input frame */
     int32_t blocks_wide, blocks_high, factor; /* blocks of factor x factor output pixels; the last
                                                  ones may be cut */
+    int32_t takes_lr; /* whether layers read the frame itself, and not blocks of the image */
     int32_t out_width, out_height;
     const uint8_t *frame; /* (height, width, 4) */
     uint8_t *output; /* (rows of the band, out_width, 4) */
@@ -43,7 +44,8 @@ typedef struct {
     float *lines; /* `factor` rows of width + 8 pixels of 4 floats; 4 pixels at either end are 0 */
     int16_t *transformed; /* (16, TILES, channels of the widest input) */
     float *products; /* (16, TILES, channels of the widest output) */
-    Maps image, detail;
+    Maps source, image, detail; /* what the first layer reads, `image` unless takes_lr; the
+                                   interpolated image; what the last layer gives */
     int32_t count; /* of layers */
     Layer *layers;
 } Plan;
@@ -53,6 +55,7 @@ static inline int16_t *row_of(const Maps *maps, int32_t tiles, int32_t y) {
     return maps->values + place * (uint32_t)((2 * tiles + 2) * maps->channels);
 }
 
+void read_pixels(const Plan *plan, int32_t y, int16_t *to);
 void interpolate_blocks(const Plan *plan, int32_t y, int16_t *to);
 void convolve_rows(const Plan *plan, const Layer *layer, int32_t y);
 void write_blocks(const Plan *plan, int32_t y, uint8_t *to);

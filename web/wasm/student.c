@@ -20,18 +20,21 @@ __attribute__((export_name("run"))) void run(const Plan *plan, int32_t first, in
     for (int32_t k = start - depth; k <= last; k++) {
         for (int32_t l = 0; l <= depth; l++) {
             if (k < start - (depth - l)) continue;
-            const Maps *to = l ? &plan->layers[l - 1].to : &plan->image;
+            const Maps *to = l ? &plan->layers[l - 1].to : &plan->source;
             int32_t y = 2 * k - l;
             if (y + 1 >= 0 && y < plan->blocks_high) {
                 if (l) convolve_rows(plan, &plan->layers[l - 1], y);
                 else for (int32_t i = 0; i < 2; i++) {
-                    if (y + i < plan->blocks_high) interpolate_blocks(plan, y + i, row_of(to, tiles, y + i));
+                    if (y + i >= plan->blocks_high) continue;
+                    if (plan->takes_lr) read_pixels(plan, y + i, row_of(to, tiles, y + i));
+                    else interpolate_blocks(plan, y + i, row_of(to, tiles, y + i));
                 }
             }
             for (int32_t i = 0; i < 2; i++) fill_outside(to, tiles, plan->blocks_wide, plan->blocks_high, y + i);
         }
         for (int32_t y = 2 * k - depth; y < 2 * k - depth + 2; y++) {
             if (k >= start && y >= first && y < end) {
+                if (plan->takes_lr) interpolate_blocks(plan, y, row_of(&plan->image, tiles, y));
                 write_blocks(plan, y, plan->output + 4 * (y - first) * plan->factor * plan->out_width);
             }
         }

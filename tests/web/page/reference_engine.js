@@ -40,7 +40,7 @@ export async function create(model, { width, height, canvas = new OffscreenCanva
 }
 
 function restore(model, frame) {
-  const { scale, unshuffleFactor: r, layers } = model;
+  const { scale, factor: r, layers } = model;
   const [width, height] = [frame.width * scale, frame.height * scale];
   const image = interpolate(frame, scale);
   const [columns, rows] = [Math.ceil(width / r), Math.ceil(height / r)];

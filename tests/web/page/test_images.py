@@ -182,7 +182,7 @@ def test_tiles_cover_each_pixel_once_on_the_grid_with_their_halo(
     plans = page.evaluate(
         """async ([scale, cases]) => {
             const { planTiles } = await import("/tiles.js");
-            const model = { scale, radius: 19, unshuffleFactor: 2 };
+            const model = { scale, radius: 19, factor: 2 };
             return cases.map(([width, height, side]) => planTiles(model, { width, height }, side));
         }""",
         [scale, cases],

@@ -11,6 +11,8 @@ const HEADROOM = 3;
 /** Sum over input channels of the weights of one product: times the 32768 that an input has at
  * most, it stays below 2^31. */
 const LARGEST_SUM = 65535;
+/** Winograd's form of an integer kernel has whole quarters. */
+const QUARTERS = 4;
 
 /**
  * @param {import("../model.js").Model} model
@@ -19,18 +21,26 @@ const LARGEST_SUM = 65535;
  *   the fields of `Layer` in web/wasm/plan.h; `outside` is what the layer's result holds as 0
  */
 export function quantize(model) {
-  let units = new Float64Array(3 * model.unshuffleFactor ** 2).fill(255 * UNITS);
-  let middle = MIDDLE;
+  let input = source(model);
   return model.layers.map((layer, index) => {
     const output = index === model.layers.length - 1 ? detail(layer) : hidden(layer);
-    const quantized = quantizeLayer(layer, units, middle, output);
-    ({ units, middle } = output);
+    const quantized = quantizeLayer(layer, input, output);
+    input = output;
     return quantized;
   });
 }
 
-/** Units of one of each channel, the value that is held as 0, where results saturate. */
-function hidden({ out, activation, peak }) {
+/** Of maps: units of one of each channel, and the value that is held as 0. */
+function source({ takesLr, factor }) {
+  if (takesLr) return { units: new Float64Array(3).fill(255), middle: 0, whole: true };
+  return { units: new Float64Array(3 * factor ** 2).fill(255 * UNITS), middle: MIDDLE };
+}
+
+/** Also where results saturate, and whether they are levels of 8 bits, held as they are. */
+function hidden({ out, activation, peak, top }) {
+  if (activation === "relu8") {
+    return { units: new Float64Array(out).fill(255 / top), middle: 0, low: 0, high: 255, whole: true };
+  }
   const floor = Math.max(...peak) / 20 || 1;
   const positive = activation === "relu";
   const reach = positive ? 2 * REACH + 1 : REACH;
@@ -47,18 +57,20 @@ function detail({ out, activation }) {
   return { units, middle: 0, low: activation === "relu" ? 0 : -32768, high: 32767 };
 }
 
-function quantizeLayer(layer, units, middle, output) {
+function quantizeLayer(layer, { units, middle, whole }, output) {
   const pairs = Math.ceil(layer.in / 2);
   const quads = Math.ceil(layer.out / 4);
   const padded = 8 * Math.ceil(layer.out / 8);
   const weights = new Int16Array(16 * quads * pairs * 8);
   const [scale, bias] = [new Float32Array(padded), new Float32Array(padded)];
+  const exact = whole && layer.step; // integers of 8 bits on both sides: nothing is rounded
   for (let o = 0; o < layer.out; o++) {
+    const step = layer.step?.[o] ?? 1;
     const kernels = Array.from({ length: layer.in }, (_, i) => {
       const from = 9 * (o * layer.in + i);
-      return transformed(layer.weight.subarray(from, from + 9), output.units[o] / units[i]);
+      return transformed(layer.weight.subarray(from, from + 9), exact ? 1 : (step * output.units[o]) / units[i]);
     });
-    const factor = largestFactor(kernels);
+    const factor = exact ? QUARTERS : largestFactor(kernels);
     let constant = 0;
     for (const [i, kernel] of kernels.entries()) {
       for (let position = 0; position < 16; position++) {
@@ -67,7 +79,7 @@ function quantizeLayer(layer, units, middle, output) {
         if (position === 5) constant += weight; // the only one that sees flat areas, four times
       }
     }
-    scale[o] = 1 / factor;
+    scale[o] = exact ? (step * output.units[o]) / units[0] / factor : 1 / factor;
     bias[o] = layer.bias[o] * output.units[o] + (4 * middle * constant) / factor - output.middle;
   }
   let slope = null;

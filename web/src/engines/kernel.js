@@ -9,19 +9,18 @@ export class Kernel {
   /**
    * @param {WebAssembly.Module} module student.wasm
    * @param {ReturnType<import("./fixedpoint.js").quantize>} layers
-   * @param {{scale: number, factor: number, width: number, height: number}} size of the input
-   *   frame, the model's scale and unshuffle factor
+   * @param {{scale: number, factor: number, takesLr: boolean, width: number, height: number}} size
+   *   of the input frame, and what the model states
    * @param {number} rows of blocks, the most that `run` is asked for at once
    */
-  constructor(module, layers, { scale, factor, width, height }, rows) {
+  constructor(module, layers, { scale, factor, takesLr, width, height }, rows) {
     this.exports = new WebAssembly.Instance(module).exports;
     this.end = this.exports.__heap_base.value;
     this.writes = [];
     Object.assign(this, { width, height, outWidth: width * scale, outHeight: height * scale });
     this.blocksWide = Math.ceil(this.outWidth / factor);
     this.blocksHigh = Math.ceil(this.outHeight / factor);
-    this.scale = scale;
-    this.factor = factor;
+    Object.assign(this, { scale, factor, takesLr });
     this.depth = layers.length;
     this.framePlace = this.#reserve(4 * width * height);
     this.outputPlace = this.#reserve(4 * this.outWidth * factor * rows);
@@ -53,8 +52,10 @@ export class Kernel {
 
   #plan(layers) {
     const wide = 8 * Math.ceil((3 * this.factor ** 2) / 8);
-    const image = this.#maps(wide, layers.length + 2 + (layers.length % 2), -8160);
-    let [from, detail] = [image, this.#maps(wide, 2, 0)];
+    const kept = this.takesLr ? 2 : layers.length + 2 + (layers.length % 2);
+    const image = this.#maps(wide, kept, -8160);
+    const source = this.takesLr ? this.#maps(8, 4, 0) : image;
+    let [from, detail] = [source, this.#maps(wide, 2, 0)];
     const words = layers.flatMap((layer, index) => {
       const last = index === layers.length - 1;
       const channels = 8 * Math.ceil(layer.quads / 2);
@@ -66,12 +67,13 @@ export class Kernel {
     });
     const widest = Math.max(wide, ...layers.map((layer) => 8 * Math.ceil(layer.quads / 2)));
     return this.#store(Int32Array.from([
-      this.width, this.height, this.blocksWide, this.blocksHigh, this.factor, this.outWidth, this.outHeight,
+      this.width, this.height, this.blocksWide, this.blocksHigh, this.factor, Number(this.takesLr),
+      this.outWidth, this.outHeight,
       this.framePlace, this.outputPlace,
       this.#taps(this.factor * this.blocksWide, this.width), this.#taps(this.factor * this.blocksHigh, this.height),
       this.#reserve(this.factor * 16 * (this.width + 8)),
       this.#reserve(2 * 16 * TILES * widest), this.#reserve(4 * 16 * TILES * widest),
-      ...image, ...detail, layers.length, this.#store(Int32Array.from(words)),
+      ...source, ...image, ...detail, layers.length, this.#store(Int32Array.from(words)),
     ]));
   }
 

@@ -42,8 +42,8 @@ class WasmEngine {
   #lose;
 
   constructor(model, width, height, canvas) {
-    const { scale, unshuffleFactor: factor } = model;
-    this.size = { scale, factor, width, height };
+    const { scale, factor, takesLr } = model;
+    this.size = { scale, factor, takesLr, width, height };
     this.layers = quantize(model);
     Object.assign(this, { width, height });
     this.canvas = canvasOf(canvas, width * scale, height * scale);

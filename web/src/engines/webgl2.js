@@ -1,7 +1,7 @@
 /** The student by WebGL2 fragment shaders; see web/README.md for the interface. */
 
-import { geometry, pack, passesOf, shares } from "../shaders/groups.js";
-import { VERTEX, interpolationShader, layerShader, outputShader } from "../shaders/glsl.js";
+import { geometry, inUnits, pack, passesOf, shares } from "../shaders/groups.js";
+import { VERTEX, layerShader, outputShader, sourceShader } from "../shaders/glsl.js";
 import { canvasOf, requireSize } from "./source.js";
 
 export async function create(model, { width, height, canvas }) {
@@ -79,15 +79,16 @@ class WebGl2Engine {
   #build(model) {
     const { gl, size } = this;
     this.frame = this.#texture2D(this.width, this.height);
-    this.image = this.#maps(size.imageGroups);
+    let source = this.#maps(size.sourceGroups);
+    // What the output is made of besides the detail: what layers read, or the frame.
+    this.base = model.takesLr ? [gl.TEXTURE_2D, this.frame] : [gl.TEXTURE_2D_ARRAY, source];
     const limit = Math.min(gl.getParameter(gl.MAX_DRAW_BUFFERS), gl.getParameter(gl.MAX_COLOR_ATTACHMENTS));
-    for (const [from, to] of shares(size.imageGroups, limit)) {
-      const program = this.#program(interpolationShader(model, from, to), ["frame"]);
-      this.#passes.push({ program, source: this.frame, kind: gl.TEXTURE_2D, target: this.#target(this.image, from, to) });
+    for (const [from, to] of shares(size.sourceGroups, limit)) {
+      const program = this.#program(sourceShader(model, from, to), ["frame"]);
+      this.#passes.push({ program, source: this.frame, kind: gl.TEXTURE_2D, target: this.#target(source, from, to) });
     }
     const pair = model.layers.length ? [this.#maps(size.hiddenGroups), this.#maps(size.hiddenGroups)] : [];
-    let source = this.image;
-    for (const [index, layer] of model.layers.entries()) {
+    for (const [index, layer] of inUnits(model).entries()) {
       const maps = pair[index % 2];
       const passes = passesOf(layer, limit, gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE));
       if (!passes.length) throw new Error("this network is too wide for WebGL2 on this GPU");
@@ -103,7 +104,7 @@ class WebGl2Engine {
       source = maps;
     }
     this.detail = source;
-    this.output = this.#program(outputShader(model), ["image", "detail"]);
+    this.output = this.#program(outputShader(model), [model.takesLr ? "frame" : "image", "detail"]);
     this.upsideDown = gl.getUniformLocation(this.output, "height");
     if (gl.getError() !== gl.NO_ERROR) throw new Error("WebGL2 has no memory for frames of this size");
   }
@@ -121,7 +122,7 @@ class WebGl2Engine {
   #drawOutput(target) {
     const { gl, size } = this;
     gl.useProgram(this.output);
-    gl.bindTexture(gl.TEXTURE_2D_ARRAY, this.image);
+    gl.bindTexture(...this.base);
     gl.activeTexture(gl.TEXTURE1);
     gl.bindTexture(gl.TEXTURE_2D_ARRAY, this.detail);
     gl.activeTexture(gl.TEXTURE0);

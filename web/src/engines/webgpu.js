@@ -1,7 +1,7 @@
 /** The student by WebGPU compute shaders; see web/README.md for the interface. */
 
-import { geometry, groupsOf, pack, planes, rowsOf } from "../shaders/groups.js";
-import { WORKGROUP, interpolationShader, layerShader, outputShader } from "../shaders/wgsl.js";
+import { geometry, groupsOf, inUnits, pack, planes, rowsOf } from "../shaders/groups.js";
+import { WORKGROUP, layerShader, outputShader, sourceShader } from "../shaders/wgsl.js";
 import { canvasOf, requireSize } from "./source.js";
 
 export async function create(model, { width, height, canvas }) {
@@ -57,13 +57,12 @@ class WebGpuEngine {
     });
     const numbers = [size.blocksWide, size.blocksHigh, this.width, this.height, size.stride, size.plane];
     this.numbers = this.#buffer(new Uint32Array([...numbers, 0, 0]), GPUBufferUsage.UNIFORM);
-    this.image = this.#maps(size.imageGroups);
-    const building = [
-      this.#compute(interpolationShader(model), 1, [this.frame.createView(), this.image]),
-    ];
+    const frame = this.frame.createView();
+    let source = this.#maps(size.sourceGroups);
+    const base = model.takesLr ? frame : source; // of the output, besides the detail
+    const building = [this.#compute(sourceShader(model), 1, [frame, source])];
     const pair = model.layers.length ? [this.#maps(size.hiddenGroups), this.#maps(size.hiddenGroups)] : [];
-    let source = this.image;
-    for (const [index, layer] of model.layers.entries()) {
+    for (const [index, layer] of inUnits(model).entries()) {
       const values = pack(layer, 0, groupsOf(layer.out));
       const uniform = values.byteLength <= device.limits.maxUniformBufferBindingSize;
       const usage = uniform ? GPUBufferUsage.UNIFORM : GPUBufferUsage.STORAGE;
@@ -71,7 +70,7 @@ class WebGpuEngine {
       building.push(this.#compute(layerShader(layer, uniform), rowsOf(layer), bound));
       source = pair[index % 2];
     }
-    this.maps = model.layers.length ? [this.image, source] : [this.image];
+    this.maps = model.layers.length ? [base, source] : [base];
     this.canvas = canvasOf(canvas, size.outWidth, size.outHeight);
     this.context = this.canvas.getContext("webgpu");
     if (!this.context) throw new Error("this canvas has no WebGPU context");

@@ -18,16 +18,11 @@ void main() {
   gl_Position = vec4(gl_VertexID == 1 ? 3 : -1, gl_VertexID == 2 ? 3 : -1, 0, 1);
 }`;
 
-/** The frame, interpolated and unshuffled: groups `from` to `to` (without) of it. */
-export function interpolationShader(model, from, to) {
-  const { scale, unshuffleFactor: r } = model;
+/** GLSL: `pixel(at)` of the interpolated frame, whose pixels beyond the last repeat it. */
+function interpolation(scale) {
   const table = phases(scale);
   const number = (value) => value.toExponential();
-  const channel = (c) =>
-    c < 3 * r * r ? `pixels[${c % (r * r)}].${"rgb"[Math.floor(c / (r * r))]}` : "0.0";
-  return `${HEAD}
-uniform sampler2D frame;
-${each(to - from, (n) => `layout(location = ${n}) out vec4 group${n};`)}
+  return `
 const int FIRST[${scale}] = int[${scale}](${table.map((phase) => phase.first)});
 const vec4 TAPS[${scale}] = vec4[${scale}](${table.map((phase) => `vec4(${phase.taps.map(number)})`)});
 
@@ -55,7 +50,30 @@ vec3 pixel(ivec2 at) {
   }
   return clamp(sum, 0.0, 1.0);
 }
+`;
+}
 
+/** The levels of the frame itself. */
+const FRAME_SHADER = `${HEAD}
+uniform sampler2D frame;
+layout(location = 0) out vec4 group0;
+
+void main() {
+  vec3 color = texelFetch(frame, ivec2(gl_FragCoord.xy) - 1, 0).rgb;
+  group0 = vec4(floor(color * 255.0 + 0.5), 0.0);
+}`;
+
+/** What the first layer reads, groups `from` to `to` (without) of it: the frame, interpolated and
+ * unshuffled, or as it is. */
+export function sourceShader(model, from, to) {
+  if (model.takesLr) return FRAME_SHADER;
+  const { scale, factor: r } = model;
+  const channel = (c) =>
+    c < 3 * r * r ? `pixels[${c % (r * r)}].${"rgb"[Math.floor(c / (r * r))]}` : "0.0";
+  return `${HEAD}
+uniform sampler2D frame;
+${each(to - from, (n) => `layout(location = ${n}) out vec4 group${n};`)}
+${interpolation(scale)}
 void main() {
   ivec2 at = (ivec2(gl_FragCoord.xy) - 1) * ${r};
   vec3 pixels[${r * r}];
@@ -64,14 +82,16 @@ ${each(to - from, (n) => `  group${n} = vec4(${[0, 1, 2, 3].map((c) => channel(4
 }`;
 }
 
-/** A convolution and its activation: `outputs` groups of what it gives. */
+/** A convolution of `inUnits` and its activation: `outputs` groups of what it gives. */
 export function layerShader(layer, outputs) {
   const inputs = groupsOf(layer.in);
   const after = {
     none: (sum) => sum,
     relu: (sum) => `max(${sum}, 0.0)`,
     prelu: (sum, n) => `max(${sum}, 0.0) + slope[${n}] * min(${sum}, 0.0)`,
+    relu8: (sum) => `roundEven(clamp(${sum}, 0.0, 255.0))`,
   }[layer.activation];
+  const stepped = (n) => (layer.step ? `  sum${n} = sum${n} * steps[${n}] + bias[${n}];` : "");
   const row = (y) => `
       value = texelFetch(source, ivec3(at + ivec2(x, ${y}), group), 0);
 ${each(outputs, (n) => `      sum${n} += taps[matrix + ${y * outputs + n}] * value;`)}`;
@@ -80,6 +100,7 @@ uniform sampler2DArray source;
 layout(std140) uniform Parameters {
   mat4 taps[${9 * inputs * outputs}];
   vec4 bias[${outputs}];
+  ${layer.step ? `vec4 steps[${outputs}];` : ""}
   ${layer.slope ? `vec4 slope[${outputs}];` : ""}
 };
 ${each(outputs, (n) => `layout(location = ${n}) out vec4 group${n};`)}
@@ -87,28 +108,30 @@ ${each(outputs, (n) => `layout(location = ${n}) out vec4 group${n};`)}
 void main() {
   ivec2 at = ivec2(gl_FragCoord.xy) - 1;
   vec4 value;
-${each(outputs, (n) => `  vec4 sum${n} = bias[${n}];`)}
+${each(outputs, (n) => `  vec4 sum${n} = ${layer.step ? "vec4(0)" : `bias[${n}]`};`)}
   for (int x = 0; x < 3; x++) {
     for (int group = 0; group < ${inputs}; group++) {
       int matrix = (x * ${inputs} + group) * ${3 * outputs};
 ${each(3, row)}
     }
   }
+${each(outputs, stepped)}
 ${each(outputs, (n) => `  group${n} = ${after(`sum${n}`, n)};`)}
 }`;
 }
 
 /** The image plus the shuffled detail, rounded to 8 bits. `height` turns it upside down: of the
- * output for a canvas, whose first row is the lowest; 0 for a texture. */
+ * output for a canvas, whose first row is the lowest; 0 for a texture. On the LR image the detail
+ * is of an image that nothing else needs, so it is interpolated here. */
 export function outputShader(model) {
-  const r = model.unshuffleFactor;
+  const { factor: r, scale, takesLr } = model;
   const detail = model.layers.length ? " + fetch(detail, block, channel)" : "";
   return `${HEAD}
-uniform sampler2DArray image;
+${takesLr ? "uniform sampler2D frame;" : "uniform sampler2DArray image;"}
 uniform sampler2DArray detail;
 uniform int height;
 out vec4 color;
-
+${takesLr ? interpolation(scale) : ""}
 float fetch(sampler2DArray maps, ivec2 block, int channel) {
   return texelFetch(maps, ivec3(block + 1, channel / 4), 0)[channel % 4];
 }
@@ -118,10 +141,10 @@ void main() {
   if (height > 0) at.y = height - 1 - at.y;
   ivec2 block = at / ${r};
   ivec2 within = at - block * ${r};
-  vec3 value;
+  vec3 value${takesLr ? " = pixel(at)" : ""};
   for (int c = 0; c < 3; c++) {
     int channel = c * ${r * r} + within.y * ${r} + within.x;
-    value[c] = fetch(image, block, channel)${detail};
+    value[c] = ${takesLr ? "value[c]" : "fetch(image, block, channel)"}${detail};
   }
   color = vec4(floor(clamp(value, 0.0, 1.0) * 255.0 + 0.5) / 255.0, 1.0);
 }`;

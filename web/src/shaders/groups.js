@@ -8,14 +8,37 @@ export const groupsOf = (channels) => Math.ceil(channels / 4);
 
 /** Bytes of a layer with `outputs` groups of outputs in `pack`. */
 export const packedBytes = (layer, outputs) =>
-  16 * outputs * (4 * 9 * groupsOf(layer.in) + 1 + (layer.slope ? 1 : 0));
+  16 * outputs * (4 * 9 * groupsOf(layer.in) + 1 + (layer.slope ? 1 : 0) + (layer.step ? 1 : 0));
+
+/**
+ * The layers as shaders compute them. What a map holds is a number of units: levels of 8 bits where
+ * it is the LR image or follows relu8, else ones. Weights with a step are whole numbers then, so
+ * that sums of products are exact; `step`, in units, is what they are multiplied by afterwards.
+ *
+ * @param {import("../model.js").Model} model
+ * @returns {import("../model.js").Layer[]}
+ */
+export function inUnits(model) {
+  let unit = model.takesLr ? 1 / 255 : 1;
+  return model.layers.map((layer) => {
+    const result = layer.top ? layer.top / 255 : 1;
+    const ratio = unit / result;
+    unit = result;
+    return {
+      ...layer,
+      weight: layer.step ? layer.weight : layer.weight.map((weight) => weight * ratio),
+      step: layer.step?.map((step) => step * ratio),
+      bias: layer.bias.map((bias) => bias / result),
+    };
+  });
+}
 
 /**
  * The parameters of groups `from` to `to` (without) of a layer's outputs: matrices in the order
  * [column of the kernel][group of inputs][row of the kernel][group of outputs], each by columns (an
- * input channel each); then biases; then slopes, if it has any.
+ * input channel each); then biases; then steps and slopes, if it has any.
  *
- * @param {import("../model.js").Layer} layer
+ * @param {import("../model.js").Layer} layer of `inUnits`
  * @returns {Float32Array}
  */
 export function pack(layer, from, to) {
@@ -32,16 +55,20 @@ export function pack(layer, from, to) {
         packed[16 * matrix + 4 * (i & 3) + (o & 3)] = layer.weight[(o * layer.in + i) * 9 + tap];
       }
     }
-    const place = 16 * 9 * inputs * outputs + o - 4 * from;
-    packed[place] = layer.bias[o];
-    if (layer.slope) packed[place + 4 * outputs] = layer.slope[o];
+    let place = 16 * 9 * inputs * outputs + o - 4 * from;
+    for (const values of [layer.bias, layer.step, layer.slope]) {
+      if (!values) continue;
+      packed[place] = values[o];
+      place += 4 * outputs;
+    }
   }
   return packed;
 }
 
-/** Sizes of one network at one size of frame, in pixels, blocks (of r x r pixels) and groups. */
+/** Sizes of one network at one size of frame, in pixels, blocks and groups; `sourceGroups` of what
+ * the first layer reads, `imageGroups` of the interpolated image, `hiddenGroups` of any layer. */
 export function geometry(model, width, height) {
-  const r = model.unshuffleFactor;
+  const r = model.factor;
   const outWidth = width * model.scale;
   const outHeight = height * model.scale;
   const imageGroups = groupsOf(3 * r * r);
@@ -50,6 +77,7 @@ export function geometry(model, width, height) {
     outHeight,
     blocksWide: Math.ceil(outWidth / r),
     blocksHigh: Math.ceil(outHeight / r),
+    sourceGroups: model.takesLr ? 1 : imageGroups,
     imageGroups,
     hiddenGroups: Math.max(imageGroups, ...model.layers.map((layer) => groupsOf(layer.out))),
   };

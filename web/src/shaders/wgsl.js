@@ -23,15 +23,10 @@ fn unpacked(pair: vec2u) -> vec4f {
   return vec4f(unpack2x16float(pair.x), unpack2x16float(pair.y));
 }`;
 
-/** The frame, interpolated and unshuffled. */
-export function interpolationShader(model) {
-  const { scale, unshuffleFactor: r } = model;
+/** WGSL: `pixel(place)` of the interpolated frame, whose pixels beyond the last repeat it. */
+function interpolation(scale) {
   const table = phases(scale);
-  const channel = (c) =>
-    c < 3 * r * r ? `pixels[${c % (r * r)}].${"rgb"[Math.floor(c / (r * r))]}` : "0.0";
-  return `${SIZE}
-@group(0) @binding(1) var frame: texture_2d<f32>;
-@group(0) @binding(2) var<storage, read_write> image: array<vec2u>;
+  return `
 const FIRST = array<i32, ${scale}>(${table.map((phase) => phase.first)});
 const TAPS = array<vec4f, ${scale}>(${table.map((phase) => `vec4f(${phase.taps})`)});
 
@@ -61,22 +56,38 @@ fn pixel(place: vec2i) -> vec3f {
   }
   return clamp(sum, vec3f(0), vec3f(1));
 }
+`;
+}
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (any(id.xy >= size.blocks)) { return; }
+/** What the first layer reads: the frame, interpolated and unshuffled, or its levels as they are. */
+export function sourceShader(model) {
+  const { scale, factor: r, takesLr } = model;
+  const channel = (c) =>
+    c < 3 * r * r ? `pixels[${c % (r * r)}].${"rgb"[Math.floor(c / (r * r))]}` : "0.0";
+  const blocks = () => `
   let at = vec2i(id.xy) * ${r};
   var pixels: array<vec3f, ${r * r}>;
 ${each(r * r, (n) => `  pixels[${n}] = pixel(at + vec2i(${n % r}, ${Math.floor(n / r)}));`)}
-  let place = (id.y + 1) * size.stride + id.x + 1;
-  var group: vec4f;
 ${each(groupsOf(3 * r * r), (n) => `
   group = vec4f(${[0, 1, 2, 3].map((c) => channel(4 * n + c))});
-  image[${n} * size.plane + place] = ${pack("group")};`)}
+  source[${n} * size.plane + place] = ${pack("group")};`)}`;
+  const levels = `
+  group = vec4f(round(textureLoad(frame, id.xy, 0).rgb * 255), 0);
+  source[place] = ${pack("group")};`;
+  return `${SIZE}
+@group(0) @binding(1) var frame: texture_2d<f32>;
+@group(0) @binding(2) var<storage, read_write> source: array<vec2u>;
+${takesLr ? "" : interpolation(scale)}
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (any(id.xy >= size.blocks)) { return; }
+  let place = (id.y + 1) * size.stride + id.x + 1;
+  var group: vec4f;
+${takesLr ? levels : blocks()}
 }`;
 }
 
-/** A convolution and its activation. `uniform`: whether its parameters fit into a uniform buffer. */
+/** A convolution of `inUnits` and its activation. `uniform`: whether its parameters fit into a uniform buffer. */
 export function layerShader(layer, uniform) {
   const inputs = groupsOf(layer.in);
   const outputs = groupsOf(layer.out);
@@ -86,7 +97,10 @@ export function layerShader(layer, uniform) {
     none: (sum) => sum,
     relu: (sum) => `max(${sum}, vec4f(0))`,
     prelu: (sum, n) => `(max(${sum}, vec4f(0)) + parameters.slope[${n}] * min(${sum}, vec4f(0)))`,
+    relu8: (sum) => `round(clamp(${sum}, vec4f(0), vec4f(255)))`,
   }[layer.activation];
+  const stepped = (p, n) =>
+    layer.step ? `  sum${p}_${n} = sum${p}_${n} * parameters.steps[${n}] + parameters.bias[${n}];` : "";
   const product = (y, n) => `
       taps = parameters.taps[matrix + ${y * outputs + n}];
 ${each(rows, (p) => `      sum${p}_${n} += taps * value${p + y};`)}`;
@@ -101,6 +115,7 @@ ${each(outputs, (n) => `
 struct Parameters {
   taps: array<mat4x4f, ${9 * inputs * outputs}>,
   bias: array<vec4f, ${outputs}>,
+  ${layer.step ? `steps: array<vec4f, ${outputs}>,` : ""}
   ${layer.slope ? `slope: array<vec4f, ${outputs}>,` : ""}
 }
 @group(0) @binding(1) var<${uniform ? "uniform" : "storage, read"}> parameters: Parameters;
@@ -112,7 +127,7 @@ ${UNPACKED}
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let y = id.y * ${rows};
   if (id.x >= size.blocks.x || y >= size.blocks.y) { return; }
-${sums((p, n) => `  var sum${p}_${n} = parameters.bias[${n}];`)}
+${sums((p, n) => `  var sum${p}_${n} = ${layer.step ? "vec4f(0)" : `parameters.bias[${n}]`};`)}
   var taps: mat4x4f;
   for (var x = 0u; x < 3; x++) {
     for (var group = 0u; group < ${inputs}; group++) {
@@ -122,20 +137,22 @@ ${each(rows + 2, (row) => `      let value${row} = unpacked(source[place + ${row
 ${each(3, (row) => each(outputs, (n) => product(row, n)))}
     }
   }
+${sums(stepped)}
 ${each(rows, write)}
 }`;
 }
 
-/** The image plus the shuffled detail, rounded to 8 bits; drawn. */
+/** The image plus the shuffled detail, rounded to 8 bits; drawn. On the LR image the detail is of an
+ * image that nothing else needs, so it is interpolated here. */
 export function outputShader(model) {
-  const r = model.unshuffleFactor;
+  const { factor: r, scale, takesLr } = model;
   const some = model.layers.length > 0;
   const group = (maps) => `unpacked(${maps}[(channel / 4) * size.plane + place])[channel % 4]`;
   return `${SIZE}
-@group(0) @binding(1) var<storage, read> image: array<vec2u>;
+@group(0) @binding(1) var ${takesLr ? "frame: texture_2d<f32>" : "<storage, read> image: array<vec2u>"};
 ${some ? "@group(0) @binding(2) var<storage, read> detail: array<vec2u>;" : ""}
 ${UNPACKED}
-
+${takesLr ? interpolation(scale) : ""}
 @vertex
 fn corner(@builtin(vertex_index) index: u32) -> @builtin(position) vec4f {
   return vec4f(select(-1.0, 3.0, index == 1), select(-1.0, 3.0, index == 2), 0, 1);
@@ -147,10 +164,10 @@ fn color(@builtin(position) position: vec4f) -> @location(0) vec4f {
   let block = at / ${r};
   let within = at - block * ${r};
   let place = (block.y + 1) * size.stride + block.x + 1;
-  var value: vec3f;
+  var value${takesLr ? " = pixel(vec2i(at))" : ": vec3f"};
   for (var c = 0u; c < 3; c++) {
     let channel = c * ${r * r} + within.y * ${r} + within.x;
-    value[c] = ${group("image")}${some ? ` + ${group("detail")}` : ""};
+    value[c] = ${takesLr ? "value[c]" : group("image")}${some ? ` + ${group("detail")}` : ""};
   }
   return vec4f(floor(clamp(value, vec3f(0), vec3f(1)) * 255 + 0.5) / 255, 1);
 }`;
