@@ -29,8 +29,8 @@ WARM = 20  # steps of each turn that do not count
 SAME_WORK = ["teacher=none", "loss.alpha=1", "loss.teacher_weight=0"]
 OURS = {
     "ours, L1": SAME_WORK,
-    "ours, L1, fp32": [*SAME_WORK, "precision=fp32"],
     "ours, kd_photos": [],
+    "ours, L1, fp32": [*SAME_WORK, "precision=fp32"],
 }
 
 
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--rep", action="store_true")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=160, help="of ours; BasicSR makes a third")
+    parser.add_argument("--fp32", action="store_true", help="ours in fp32 as well")
     parser.add_argument("--before", type=Path, help="an earlier checkout, measured as well")
     args = parser.parse_args()
     seconds: dict[str, list[float]] = {}
@@ -51,8 +52,10 @@ def main() -> None:
             took = basicsr(folder, args.width, args.rep, args.steps // 3 + WARM)
             seconds.setdefault("BasicSR", []).extend(took)
             for name, overrides in OURS.items():
+                if "fp32" in name and not args.fp32:
+                    continue
                 for prefix, code in (("", REPOSITORY), ("before: ", args.before)):
-                    if code is not None and not (prefix and "fp32" in name):
+                    if code is not None:
                         took = ours(code, folder, args, overrides)
                         seconds.setdefault(prefix + name, []).extend(took)
     rates = {name: 1 / statistics.median(took) for name, took in seconds.items()}

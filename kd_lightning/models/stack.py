@@ -76,7 +76,8 @@ class _Stack(torch.autograd.Function):
                 wanted = (number > 0 or ctx.needs_input_grad[0], True, True)
                 part, *found = _convolution_backward(part, layers[number], kernels[number], wanted)
                 if number > 0:  # what ReLU put out as 0 passes nothing on
-                    part = torch.ops.aten.threshold_backward(part, layers[number], 0)
+                    mask = torch.ops.aten.threshold_backward.grad_input
+                    mask(part, layers[number], 0, grad_input=part)
                 for place, value in enumerate(found, 2 * number):
                     before = sums[place]
                     sums[place] = value.to(wide) if before is None else before + value
