@@ -1,7 +1,7 @@
 """Training steps a second beside BasicSR's own training loop: `<width>.json`.
 
-The same student, images, crops (16 of 128x128) and optimizer. BasicSR: its `train_pipeline` with
-`SRModel`, 480-pixel sub-images on disk, one loader process, EMA, L1. Ours: `train.py
+The same student, images and crops (16 of 128x128). BasicSR: its `train_pipeline` with
+`SRModel`, 480-pixel sub-images on disk, one loader process, EMA, L1, Adam. Ours: `train.py
 experiment=kd_photos`, with L1 against the ground truth (the same work) and with its own loss: L1
 and SSIM, each against the ground truth and a teacher. All take turns, `--rounds` times; of each
 the median over all steps after the first WARM ones.
@@ -129,7 +129,7 @@ def options(folder: Path, width: int, rep: bool, steps: int) -> dict[str, Any]:
         "path": {},
         "train": {
             "ema_decay": 0.999,
-            "optim_g": {"type": "AdamW", "lr": 2e-3, "weight_decay": 1e-4, "betas": [0.9, 0.99]},
+            "optim_g": {"type": "Adam", "lr": 2e-3, "weight_decay": 0, "betas": [0.9, 0.99]},
             "scheduler": {"type": "MultiStepLR", "milestones": [100000], "gamma": 0.5},
             "total_iter": steps,
             "warmup_iter": -1,
@@ -141,14 +141,14 @@ def options(folder: Path, width: int, rep: bool, steps: int) -> dict[str, Any]:
 
 def sub_images(data: Path, folder: Path) -> None:
     """The training photos as BasicSR wants them: parts of 480x480, HR and bicubic LR."""
-    from kd_lightning.benchmark.data_peers import STEP, SUB_IMAGE
+    from kd_lightning.benchmark.data_peers import SUB_IMAGE
     from kd_lightning.imageio.strict import read_rgb, write_png
     from kd_lightning.models.interpolate import downscale
 
     for path in sorted((data / "photos" / "train_HR").iterdir()):
         hr = read_rgb(path)
-        for y in range(0, hr.shape[0] - SUB_IMAGE + 1, STEP):
-            for x in range(0, hr.shape[1] - SUB_IMAGE + 1, STEP):
+        for y in range(0, hr.shape[0] - SUB_IMAGE + 1, SUB_IMAGE):
+            for x in range(0, hr.shape[1] - SUB_IMAGE + 1, SUB_IMAGE):
                 part = hr[y : y + SUB_IMAGE, x : x + SUB_IMAGE]
                 channels_first = torch.from_numpy(part.copy()).permute(2, 0, 1)[None]
                 lr = downscale(channels_first, SCALE)[0].permute(1, 2, 0).contiguous().numpy()
