@@ -4,11 +4,12 @@ The same student, images and crops (16 of 128x128). BasicSR: its `train_pipeline
 `SRModel`, 480-pixel sub-images on disk, one loader process, EMA, L1, Adam. Ours: `train.py
 experiment=kd_photos`, with L1 against the ground truth (the same work) and with its own loss: L1
 and SSIM, each against the ground truth and a teacher. All take turns, `--rounds` times; of each
-the median over all steps after the first WARM ones.
+the medians over all steps after the first WARM ones: of the time, and of the CPU time of the
+training process, which other work on the machine hardly changes (loader processes not counted).
 """
 
 import argparse
-import csv
+import itertools
 import json
 import os
 import statistics
@@ -21,6 +22,8 @@ from typing import Any
 
 import torch
 import yaml
+
+from experiments.training_speed.clock import Moment
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -44,27 +47,33 @@ def main() -> None:
     parser.add_argument("--fp32", action="store_true", help="ours in fp32 as well")
     parser.add_argument("--before", type=Path, help="an earlier checkout, measured as well")
     args = parser.parse_args()
-    seconds: dict[str, list[float]] = {}
+    steps: dict[str, list[Moment]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sub_images(args.data, folder)
         for _ in range(args.rounds):
             took = basicsr(folder, args.width, args.rep, args.steps // 3 + WARM)
-            seconds.setdefault("BasicSR", []).extend(took)
+            steps.setdefault("BasicSR", []).extend(took)
             for name, overrides in OURS.items():
                 if "fp32" in name and not args.fp32:
                     continue
                 for prefix, code in (("", REPOSITORY), ("before: ", args.before)):
                     if code is not None:
                         took = ours(code, folder, args, overrides)
-                        seconds.setdefault(prefix + name, []).extend(took)
-    rates = {name: 1 / statistics.median(took) for name, took in seconds.items()}
+                        steps.setdefault(prefix + name, []).extend(took)
+    wall, cpu = (
+        {name: statistics.median(step[kind] for step in took) for name, took in steps.items()}
+        for kind in (0, 1)
+    )
     result = {
         "student": f"student_fast, width {args.width}, rep {str(args.rep).lower()}",
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "steps_per_second": {name: round(rate, 2) for name, rate in rates.items()},
-        "times_basicsr": {name: round(r / rates["BasicSR"], 2) for name, r in rates.items()},
+        "steps": {name: len(took) for name, took in steps.items()},
+        "steps_per_second": {name: round(1 / time, 2) for name, time in wall.items()},
+        "times_basicsr": {name: round(wall["BasicSR"] / time, 2) for name, time in wall.items()},
+        "cpu_ms": {name: round(1000 * time, 1) for name, time in cpu.items()},
+        "times_basicsr_cpu": {name: round(cpu["BasicSR"] / time, 2) for name, time in cpu.items()},
     }
     name = f"{args.width}{'_rep' if args.rep else ''}.json"
     (HERE / name).write_text(json.dumps(result, indent=1) + "\n")
@@ -73,8 +82,8 @@ def main() -> None:
 
 def ours(
     code: Path, folder: Path, args: argparse.Namespace, overrides: Sequence[str]
-) -> list[float]:
-    """Seconds a step, means over ten steps each, of `train.py` in the checkout `code`."""
+) -> list[Moment]:
+    """What each step of `train.py` in the checkout `code` takes."""
     run = folder / "run"
     command = [
         *(sys.executable, "train.py", "experiment=kd_photos", "data=photos"),
@@ -84,23 +93,31 @@ def ours(
         *(f"data.samples_per_epoch={BATCH * args.steps}", "trainer.max_epochs=1"),
         *("trainer.check_val_every_n_epoch=1", "+trainer.limit_val_batches=1"),
         *("+trainer.limit_test_batches=1", "callbacks.pictures=null", f"run_folder={run}"),
+        "+callbacks.clock._target_=experiments.training_speed.clock.Clock",
         *overrides,
     ]
-    environment = {**os.environ, "PYTHONPATH": str(code.absolute())}
-    subprocess.run(command, check=True, cwd=code, env=environment, stdout=subprocess.DEVNULL)
-    with (run / "speed.csv").open() as file:
-        rates = [float(row["speed/images"]) / BATCH for row in csv.DictReader(file)]
-    return [1 / rate for rate in rates[WARM // 10 :]]
+    ends = folder / "ends.json"
+    path = os.pathsep.join(str(place.absolute()) for place in (code, REPOSITORY))
+    environment = {**os.environ, "PYTHONPATH": path, "CLOCK": str(ends)}
+    quiet = subprocess.DEVNULL
+    subprocess.run(command, check=True, cwd=code, env=environment, stdout=quiet)
+    return steps_between(ends)
 
 
-def basicsr(folder: Path, width: int, rep: bool, steps: int) -> list[float]:
-    """Seconds of each step of BasicSR's training loop, in a process of its own."""
+def basicsr(folder: Path, width: int, rep: bool, steps: int) -> list[Moment]:
+    """What each step of BasicSR's training loop takes, in a process of its own."""
     (folder / "options.yml").write_text(yaml.safe_dump(options(folder, width, rep, steps)))
     command = [sys.executable, str(HERE / "basicsr_loop.py"), "-opt", str(folder / "options.yml")]
     quiet = subprocess.DEVNULL
-    subprocess.run(command, check=True, cwd=folder, stdout=quiet, stderr=quiet)
-    ends = json.loads((folder / "ends.json").read_text())
-    return [after - before for before, after in zip(ends[WARM:], ends[WARM + 1 :], strict=False)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY.absolute())}
+    subprocess.run(command, check=True, cwd=folder, env=environment, stdout=quiet, stderr=quiet)
+    return steps_between(folder / "ends.json")
+
+
+def steps_between(file: Path) -> list[Moment]:
+    """Seconds and CPU seconds of each step after the first WARM ones."""
+    ends = json.loads(file.read_text())[WARM:]
+    return [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(ends)]
 
 
 def options(folder: Path, width: int, rep: bool, steps: int) -> dict[str, Any]:
