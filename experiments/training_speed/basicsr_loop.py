@@ -1,12 +1,12 @@
 """BasicSR's own training loop on one of our students; writes when each step ended, `ends.json`."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from experiments.training_speed.clock import Moment, moment
 from kd_lightning.compat import import_basicsr
 from kd_lightning.models.interpolate import super_resolve
 from kd_lightning.models.students import StudentFast
@@ -17,7 +17,7 @@ from basicsr.models.sr_model import SRModel  # noqa: E402
 from basicsr.train import train_pipeline  # noqa: E402
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY  # noqa: E402
 
-ends: list[Moment] = []
+ends: list[tuple[float, float]] = []  # seconds, CPU seconds of this process
 
 
 @ARCH_REGISTRY.register()
@@ -40,7 +40,7 @@ class TimedSRModel(SRModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         super().optimize_parameters(current_iter)
-        ends.append(moment())
+        ends.append((time.perf_counter(), time.process_time()))
 
 
 train_pipeline(str(Path.cwd()))

@@ -7,21 +7,15 @@ from typing import Any
 
 from lightning import Callback
 
-Moment = tuple[float, float]  # seconds, CPU seconds of the training process
-
-
-def moment() -> Moment:
-    return time.perf_counter(), time.process_time()
-
 
 class Clock(Callback):
     """Writes the moments at which training steps end to the file that `$CLOCK` names."""
 
     def __init__(self) -> None:
-        self.ends: list[Moment] = []
+        self.ends: list[tuple[float, float]] = []  # seconds, CPU seconds of this process
 
     def on_train_batch_end(self, *args: Any) -> None:
-        self.ends.append(moment())
+        self.ends.append((time.perf_counter(), time.process_time()))
 
     def on_train_end(self, *args: Any) -> None:
         with open(os.environ["CLOCK"], "w") as file:

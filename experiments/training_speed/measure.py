@@ -23,7 +23,7 @@ from typing import Any
 import torch
 import yaml
 
-from experiments.training_speed.clock import Moment
+Moment = tuple[float, float]  # seconds, CPU seconds of the training process
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
