@@ -128,7 +128,7 @@ def _blur_rows(x: Tensor) -> Tensor:
     length = x.shape[-1] - WINDOW + 1
     return torch.cat(
         [
-            x[..., start : stop + WINDOW - 1] @ _band(stop - start, x.dtype, x.device)
+            x[..., start : stop + WINDOW - 1] @ ssim_band(stop - start, x.dtype, x.device)
             for start in range(0, length, BLOCK)
             for stop in (min(start + BLOCK, length),)
         ],
@@ -137,7 +137,7 @@ def _blur_rows(x: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=256)
-def _band(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def ssim_band(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(length+10, length) matrix whose columns hold the shifted, normalised 1-D Gaussian."""
     with torch.inference_mode(False):  # what validation caches, training differentiates through
         offset = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2

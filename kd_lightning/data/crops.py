@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.data.strips import Place, Strips
-from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
+from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale, upscale_crops
 
 Batch = dict[str, Tensor]
 
@@ -173,7 +173,8 @@ def finish(crops: Crops, geometry: CropGeometry) -> Batch:
     # Turned while it is uint8, which is a quarter of the bytes.
     window = to_float(_turn(channels_first(crops.window), op))
     place = _turn_place(crops.place.long(), op, geometry.window - geometry.lr)
-    enlarged = upscale(window, geometry.scale)
+    enlarge = upscale_crops if window.device.type == "cpu" else upscale
+    enlarged = enlarge(window, geometry.scale)
     triplets = {
         "lr": _crops(window, place, geometry.lr),
         "bicubic": _crops(enlarged, place * geometry.scale, geometry.hr).clamp_(0, 1),

@@ -52,11 +52,11 @@ class WarmedEMA(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+        def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
             n = float(updates)
-            return averaged.lerp(current, 1 - min(decay, (1 + n) / (10 + n)))
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
 
-        super().__init__(use_buffers=False, avg_fn=average)  # buffers: masks and index tables
+        super().__init__(use_buffers=False, multi_avg_fn=average)  # buffers: masks and index tables
 
 
 class ComparisonImages(Callback):

@@ -4,7 +4,7 @@ Orientation: `alpha` weighs L1, so alpha = 1 is pure L1 and alpha = 0 pure SSIM.
 use the opposite one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from hydra.utils import instantiate
@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from kd_lightning.config import part
+from kd_lightning.distill.one_pass import weighted_losses
 from kd_lightning.errors import UserError
-from kd_lightning.quality import ssim
 
 WeightedTerms = Mapping[str, tuple[float, nn.Module]]
 
@@ -34,13 +34,26 @@ class HybridLoss(nn.Module):
 
     def forward(self, sr: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Terms by name for (B,3,H,W) images in [0, 1], H and W at least 11: `l1`, `ssim`
-        (as 1 - SSIM; absent when alpha is 1) and their weighted sum `hybrid`, float32 scalars."""
-        terms = {"l1": (sr.float() - target.float()).abs().mean()}
-        hybrid = self.alpha * terms["l1"]
-        if self.alpha < 1:
-            terms["ssim"] = 1 - ssim(sr, target).mean()
-            hybrid = hybrid + (1 - self.alpha) * terms["ssim"]
+        (as 1 - SSIM; absent when alpha is 1) and their weighted sum `hybrid`, float32 scalars.
+        `hybrid` alone has a gradient, with respect to `sr`."""
+        hybrid, (terms,) = self.weighted(sr, [(1.0, target)])
         return terms | {"hybrid": hybrid}
+
+    def weighted(
+        self, sr: Tensor, targets: Sequence[tuple[float, Tensor]]
+    ) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """The sum of weight * hybrid over (weight, target), and the terms of each target."""
+        weights, images = zip(*targets, strict=True)
+        l1 = [weight * self.alpha for weight in weights]
+        ssim = [weight * (1 - self.alpha) for weight in weights]
+        loss, values = weighted_losses(sr, images, l1, ssim)
+        terms = [{"l1": values[number, 0]} for number in range(len(images))]
+        for number, named in enumerate(terms):
+            named["hybrid"] = self.alpha * named["l1"]
+            if self.alpha < 1:
+                named["ssim"] = values[number, 1]
+                named["hybrid"] = named["hybrid"] + (1 - self.alpha) * named["ssim"]
+        return loss, terms
 
 
 class GradientLoss(nn.Module):
@@ -95,30 +108,30 @@ class DistillationLoss(nn.Module):
             self.extra_weights[name], self.extra_terms[name] = float(weight), term
 
     def forward(self, sr: Tensor, hr: Tensor, teacher: Tensor | None = None) -> dict[str, Tensor]:
-        """All terms by name (`hr/l1`, `teacher/ssim`, ...) and their weighted sum `loss`.
+        """All terms by name (`hr/l1`, `teacher/ssim`, ...) and their weighted sum `loss`, which
+        has a gradient.
 
         Args:
             sr: the student's output, (B,3,H,W), unclamped.
             hr: the ground truth, of the same shape, in [0, 1].
             teacher: the teacher's output, likewise; None will do when teacher_weight is 0.
         """
-        terms: dict[str, Tensor] = {}
-        loss = sr.new_zeros((), dtype=hr.dtype)
-        weighted = {"hr": (1 - self.teacher_weight, hr), "teacher": (self.teacher_weight, teacher)}
-        for name, (weight, target) in weighted.items():
-            if weight == 0:
-                continue
-            if target is None:
+        shares = {"hr": (1 - self.teacher_weight, hr), "teacher": (self.teacher_weight, teacher)}
+        targets: dict[str, tuple[float, Tensor]] = {}
+        for name, (weight, target) in shares.items():
+            if weight and target is None:
                 raise UserError(
                     "loss.teacher_weight > 0 but the batch holds no teacher output: "
                     "name a teacher (teacher=...) or set loss.teacher_weight=0"
                 )
-            named = self.hybrid(sr, target)
-            total = named["hybrid"]
+            if weight and target is not None:
+                targets[name] = weight, target
+        loss, found = self.hybrid.weighted(sr, list(targets.values()))
+        terms: dict[str, Tensor] = {}
+        for (name, (weight, target)), named in zip(targets.items(), found, strict=True):
             for extra, term in self.extra_terms.items():
                 named[extra] = term(sr, target)
-                total = total + self.extra_weights[extra] * named[extra]
-            loss = loss + weight * total
+                loss = loss + weight * self.extra_weights[extra] * named[extra]
             terms |= {f"{name}/{term}": value for term, value in named.items()}
         return terms | {"loss": loss}
 

@@ -97,7 +97,7 @@ class DistillationModule(LightningModule):
             )
 
     def input_of(self, batch: Batch) -> Tensor:
-        image = batch["lr"] if self.student.takes_lr else batch["bicubic"].clamp(0, 1)
+        image = batch["lr"] if self.student.takes_lr else batch["bicubic"]
         return image.contiguous(memory_format=torch.channels_last)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -5,6 +5,8 @@ Training, validation, test and every deploy backend interpolate with Pillow's bi
 torch's default bicubic has a = -0.75 and gives other numbers.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +23,26 @@ def upscale(lr: Tensor, scale: int) -> Tensor:
     at scale 2); a float result is not clamped.
     """
     return _resize(lr, lr.shape[-2] * scale, lr.shape[-1] * scale)
+
+
+def upscale_crops(lr: Tensor, scale: int) -> Tensor:
+    """`upscale` of small float images as two products with matrices, which on a CPU take half its
+    time; the same but for the rounding of sums. The matrices are what `upscale` makes of a one."""
+    if scale == 1:
+        return lr
+    height, width = lr.shape[-2:]
+    rows, columns = (_matrix(side, scale, lr.dtype, lr.device) for side in (height, width))
+    wide = (lr.reshape(-1, width) @ columns.T).view(-1, height, len(columns))
+    large = torch.bmm(rows.expand(len(wide), -1, -1), wide)
+    return large.view(*lr.shape[:-2], *large.shape[-2:])
+
+
+@functools.lru_cache(maxsize=64)
+def _matrix(side: int, scale: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(side * scale, side): how `_resize` makes a longer line of one."""
+    with torch.inference_mode(False):  # what validation caches, training reads
+        ones = torch.eye(side, dtype=dtype, device=device)[None, None]
+        return _resize(ones, side * scale, side)[0, 0]
 
 
 def downscale(hr: Tensor, scale: int) -> Tensor:

@@ -1,7 +1,6 @@
 """Structural re-parameterization: a convolution that is more to train and the same to run."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_lightning.models.int8 import Int8Conv, rounded, rounded_zero_sum
@@ -24,6 +23,7 @@ class RepConv(nn.Conv2d):
     """
 
     masks: Tensor
+    same: Tensor
     blind: Tensor  # 1, or 0 since a kernel was taken over that sums to something; in checkpoints
 
     def __init__(
@@ -41,19 +41,26 @@ class RepConv(nn.Conv2d):
         self.edge_scale = nn.Parameter(1e-3 * torch.randn(3, fan_out, 1))
         sobel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]])
         laplacian = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
-        self.register_buffer("masks", torch.stack([sobel, sobel.T, laplacian]), persistent=False)
+        centre = torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]])
+        masks = torch.stack([sobel, sobel.T, laplacian, centre])
+        self.register_buffer("masks", masks, persistent=False)
+        same = torch.eye(fan_out, fan_in) * (fan_in == fan_out)
+        self.register_buffer("same", same, persistent=False)
 
     def kernel(self) -> Tensor:
         """The one 3x3 kernel (fan_out, fan_in, 3, 3) that the branches amount to."""
-        weight = self.weight + torch.einsum("omhw,mi->oihw", self.squeeze, self.expand)
-        weight = weight + torch.einsum("koi,khw->oihw", self.edge_scale * self.edge, self.masks)
-        same = self.in_channels == self.out_channels
-        point = self.point + torch.eye(self.in_channels).to(self.point) if same else self.point
-        weight = weight + F.pad(point[..., None, None], (1, 1, 1, 1))
-        if self.zero_sum_groups:
-            taps = weight.reshape(len(weight), self.zero_sum_groups, -1)
-            weight = (taps - self.blind * taps.mean(dim=2, keepdim=True)).view_as(weight)
-        return weight
+        # In float32 whatever the training precision, and as few operations as it takes: there are
+        # as many of them for each layer and step as there are in the rest of the network.
+        with torch.autocast(self.weight.device.type, enabled=False):
+            taps = self.squeeze.permute(0, 2, 3, 1).flatten(0, 2) @ self.expand
+            wide = taps.view(self.out_channels, 3, 3, self.in_channels).permute(0, 3, 1, 2)
+            points = torch.cat([self.edge_scale * self.edge, (self.point + self.same)[None]])
+            narrow = points.flatten(1).T @ self.masks.flatten(1)
+            weight = self.weight + wide + narrow.view_as(self.weight)
+            if not self.zero_sum_groups:
+                return weight
+            groups = weight.reshape(len(weight), self.zero_sum_groups, -1)
+            return (groups - self.blind * groups.mean(dim=2, keepdim=True)).view_as(weight)
 
     def rounded_kernel(self) -> Tensor:
         """`kernel`, rounded where the layer is `int8`."""

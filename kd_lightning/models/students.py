@@ -16,6 +16,7 @@ from kd_lightning.models.int8 import Int8Conv, Uint8ReLU
 from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
 from kd_lightning.models.network import Network
 from kd_lightning.models.rep import RepConv
+from kd_lightning.models.stack import ConvolutionStack
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "prelu": nn.PReLU}
 
@@ -43,7 +44,7 @@ def convolution_stack(
             layer = Int8Conv if int8 else nn.Conv2d
             layers.append(layer(fan_in, fan_out, 3, padding=1))
         layers.append(activation())
-    return nn.Sequential(*layers[:-1])
+    return ConvolutionStack(*layers[:-1])
 
 
 class StudentCNN(Network):
@@ -180,5 +181,7 @@ class Unshuffle(nn.PixelUnshuffle):
     def padded(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         step = self.downscale_factor
-        pads = (0, -width % step, 0, -height % step)  # unconditional: a traced graph needs it
+        pads = (0, -width % step, 0, -height % step)
+        if self.training and not any(pads):  # a graph is traced in eval mode, for any size
+            return x
         return F.pad(x, pads, mode="replicate")

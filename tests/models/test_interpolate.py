@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from kd_lightning.models.interpolate import downscale, super_resolve, upscale
+from kd_lightning.models.interpolate import downscale, super_resolve, upscale, upscale_crops
 from kd_lightning.models.students import StudentCNN
 
 sizes = st.integers(3, 40)
@@ -87,3 +87,11 @@ def test_downscale_refuses_sizes_that_the_scale_does_not_divide() -> None:
 def test_super_resolve_gives_hr_size_for_networks_of_either_kind(process: str) -> None:
     student = StudentCNN(scale=3, process=process)  # type: ignore[arg-type]
     assert super_resolve(student, torch.rand(1, 3, 9, 14)).shape == (1, 3, 27, 42)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_matrices_interpolate_crops_as_upscale_does(scale: int) -> None:
+    crops = torch.stack([tensor(piece(20, 31, seed))[0] for seed in (0, 1)]).float() / 255
+    torch.testing.assert_close(
+        upscale_crops(crops, scale), upscale(crops, scale), atol=1e-6, rtol=0
+    )

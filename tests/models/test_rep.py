@@ -17,7 +17,7 @@ def branches(block: RepConv, x: Tensor) -> Tensor:
             padding=1,
             groups=len(point),
         )
-        for point, scale, mask in zip(block.edge, block.edge_scale, block.masks, strict=True)
+        for point, scale, mask in zip(block.edge, block.edge_scale, block.masks[:3], strict=True)
     ]
     y = F.conv2d(x, block.weight, block.bias, padding=1) + torch.stack(edges).sum(0)
     y = y + F.conv2d(F.conv2d(x, block.expand[..., None, None]), block.squeeze, padding=1)
