@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -29,6 +30,10 @@ LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 RATE = Fraction(30)  # frames a second, for encoders, where no source says
 LOSSLESS_RGB = "bgr0"  # as FFV1 takes it
 ASPECT = ("mp4", "mov")  # containers that hold the aspect of a pixel for codecs that do not
+# Codecs of sound and subtitles that FFmpeg writes into these and does not list.
+ALSO = {
+    "mpegts": ("aac", "mp2", "mp3", "ac3", "eac3", "dts", "opus", "dvb_subtitle", "dvb_teletext")
+}
 ROTATABLE = ("mp4", "mov", "matroska")  # containers that hold a display matrix
 
 
@@ -58,6 +63,9 @@ class Writer:
         encoding: see there.
         source: whose audio, subtitles, chapters, rotation, pixel aspect and rate are taken over.
         shown: how messages name it; None for `target`.
+
+    Attributes:
+        notes: a line each for what could not be written as it was.
 
     Raises:
         UserError: a codec, quality or container that cannot be had, or not together.
@@ -189,13 +197,17 @@ class Writer:
         self._picture = self._av.VideoFrame(width, height, self._format)
 
     def _add_copies(self, source: Reader) -> None:
-        able = self._output.supported_codecs
+        able = {*self._output.supported_codecs, *ALSO.get(self.container, ())}
         for stream in source.copied:
             name = stream.codec_context.codec.canonical_name if stream.codec_context else ""
-            if stream.type != "attachment" and name not in able:
+            if stream.type == "data":
+                if not self._takes_data(stream):
+                    continue
+            elif stream.type != "attachment" and name not in able:
+                others = ".mkv" if self.container != "matroska" else ".mp4 or .nut"
                 raise UserError(
                     f"{self._shown}: {self.container} cannot hold the {stream.type} stream "
-                    f"{stream.index} ({name or 'unknown'}); write .mkv"
+                    f"{stream.index} ({name or 'unknown'}); write {others}"
                 )
             copy = self._output.add_stream_from_template(stream)
             copy.metadata.update(stream.metadata)
@@ -204,6 +216,25 @@ class Writer:
         if source.chapters:
             self._output.set_chapters(source.chapters)
         self._output.metadata.update(source.metadata)
+
+    def _takes_data(self, stream: Any) -> bool:
+        """Whether the container takes a data stream; a note says where it does not. FFmpeg does
+        not tell, so the header of a file with it alone is tried."""
+        timecode = stream.metadata.get("timecode")
+        if timecode and timecode == self._stream.metadata.get("timecode"):
+            return False  # the video stream says it as well; .mov makes a stream of that
+        trial = self._av.open(BytesIO(), "w", format=self.container)
+        try:
+            trial.add_stream_from_template(stream)
+            trial.start_encoding()
+        except (self._av.error.FFmpegError, ValueError):
+            name = stream.metadata.get("handler_name") or stream.name or "unknown"
+            self.notes.append(
+                f"the data stream {stream.index} ({name}) is left out: {self.container} cannot "
+                "hold it"
+            )
+            return False
+        return True
 
     def _fill(self, frame: Frame) -> Any:
         """The `av.VideoFrame` to encode."""
