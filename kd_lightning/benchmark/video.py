@@ -9,7 +9,8 @@ own scalers, through PyAV's filter graph and the same encoder. Each row is added
 earlier runs on the same machine, or replaces that of its name: long tables are made in parts.
 The student alone and the whole way are timed in turns, and the best of three of each counts; "lost"
 is the share of the student's frames a second that all else costs; "waited" are the seconds that
-reading, the student and writing waited for each other.
+reading, the student and writing waited for each other, "others" (in the JSON) the CPU cores that
+other programs kept busy meanwhile: a row with more than a few hundredths is to be measured again.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kd_lightning.benchmark.machine import describe
+from kd_lightning.benchmark.machine import describe, others_seconds
 from kd_lightning.deploy.backends import Runner, backends, open_weights
 from kd_lightning.deploy.enhance import enhance_frames
 from kd_lightning.errors import UserError
@@ -116,9 +117,11 @@ def student(small: Path, runner: Runner) -> Row:
         runner.planes(images[0], "bt601", False)
     count = max(FRAMES[1], min(FRAMES[0], round(SECONDS * alone(runner, images[:3]))))
     single, reports = [], []
+    start, others = time.perf_counter(), others_seconds()
     for _ in range(ROUNDS):
         single.append(alone(runner, images[:count]))
         reports.append(file_to_file(small, runner, count))
+    others = (others_seconds() - others) / (time.perf_counter() - start)
     best = max(reports, key=lambda report: report.frames / report.seconds)
     fps = best.frames / best.seconds
     return {
@@ -127,6 +130,7 @@ def student(small: Path, runner: Runner) -> Row:
         "fps": fps,
         "lost": 1 - fps / max(single),
         "waited": best.waited,
+        "others": max(0.0, others),
         "planes": runner.planes is not None,
     }
 

@@ -28,6 +28,8 @@ from kd_lightning.yuv import Yuv, pixels_of, read_planes
 OnError = Literal["stop", "skip"]
 GUESS = 0.25  # seconds by which a duration may err that no stream states
 COPIED = ("audio", "subtitle", "attachment", "data")
+# Matroska's statistics of a stream, and which program coded it.
+COUNTS = re.compile("(DURATION|ENCODER|BPS|NUMBER_OF_|_STATISTICS_)", re.IGNORECASE)
 # What frames may carry beside their pixels, as PyAV names it, and no encoder here is given.
 LEFT_OUT = {
     "A53_CC": "closed captions inside the video",
@@ -139,8 +141,9 @@ class Reader(Closing):
 
     @property
     def stream_metadata(self) -> dict[str, str]:
-        """Of the video stream: language, ..."""
-        return dict(self._stream.metadata)
+        """Of the video stream: language, ...; not what counts its packets, which will be others."""
+        said: dict[str, str] = self._stream.metadata
+        return {key: value for key, value in said.items() if not COUNTS.match(key)}
 
     def _open(self, source: Any, container: str | None) -> Any:
         name = source
@@ -308,9 +311,11 @@ class Reader(Closing):
         start = float((stream.start_time or 0) * stream.time_base)
         if "mp4" in whole.format.name and stream.duration:
             return start + float(stream.duration * stream.time_base), most
-        if tag := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
+        if "matroska" in whole.format.name and (
+            tag := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
+        ):
             hours, minutes, seconds = map(float, tag.groups())
-            return 3600 * hours + 60 * minutes + seconds, most  # Matroska's: from 0 on
+            return 3600 * hours + 60 * minutes + seconds, most  # from 0 on
         if whole.duration and not self.copied:  # else of the longest, or a guess
             return start + whole.duration / self._av.time_base, GUESS
         return None

@@ -34,6 +34,7 @@ ASPECT = ("mp4", "mov")  # containers that hold the aspect of a pixel for codecs
 ALSO = {
     "mpegts": ("aac", "mp2", "mp3", "ac3", "eac3", "dts", "opus", "dvb_subtitle", "dvb_teletext")
 }
+REMEDIES = (".mkv", ".mp4", ".nut")  # what holds most, first
 ROTATABLE = ("mp4", "mov", "matroska")  # containers that hold a display matrix
 
 
@@ -197,17 +198,16 @@ class Writer:
         self._picture = self._av.VideoFrame(width, height, self._format)
 
     def _add_copies(self, source: Reader) -> None:
-        able = {*self._output.supported_codecs, *ALSO.get(self.container, ())}
+        able = self._held_by(self.container)
         for stream in source.copied:
             name = stream.codec_context.codec.canonical_name if stream.codec_context else ""
             if stream.type == "data":
                 if not self._takes_data(stream):
                     continue
             elif stream.type != "attachment" and name not in able:
-                others = ".mkv" if self.container != "matroska" else ".mp4 or .nut"
                 raise UserError(
                     f"{self._shown}: {self.container} cannot hold the {stream.type} stream "
-                    f"{stream.index} ({name or 'unknown'}); write {others}"
+                    f"{stream.index} ({name or 'unknown'}); {self._remedy(name)}"
                 )
             copy = self._output.add_stream_from_template(stream)
             copy.metadata.update(stream.metadata)
@@ -216,6 +216,15 @@ class Writer:
         if source.chapters:
             self._output.set_chapters(source.chapters)
         self._output.metadata.update(source.metadata)
+
+    def _held_by(self, container: str) -> set[str]:
+        """Names of codecs."""
+        empty = self._av.open(BytesIO(), "w", format=container)
+        return {*empty.supported_codecs, *ALSO.get(container, ())}
+
+    def _remedy(self, codec: str) -> str:
+        able = [suffix for suffix in REMEDIES if codec in self._held_by(CONTAINERS[suffix])]
+        return f"write {able[0]}" if able else "convert it first, with ffmpeg"
 
     def _takes_data(self, stream: Any) -> bool:
         """Whether the container takes a data stream; a note says where it does not. FFmpeg does

@@ -1,6 +1,7 @@
 """What lies beside the frames: sound, subtitles, chapters, rotation, names; and the times."""
 
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_a_stream_that_the_container_cannot_hold_is_one_line(
     tmp_path: Path, identity: Runner
 ) -> None:
     source = rich_clip(tmp_path / "in.mkv")
-    with pytest.raises(UserError, match=r"mp4 cannot hold the \w+ stream"):
+    with pytest.raises(UserError, match=r"mp4 cannot hold the subtitle stream .*; write \.mkv$"):
         through(source, tmp_path / "out.mp4", identity, "h264")
     assert not (tmp_path / "out.mp4").exists()
 
@@ -147,6 +148,22 @@ def test_closed_captions_inside_the_video_are_named_as_left_out(tmp_path: Path) 
         with Reader(path) as reader:
             assert len(list(reader)) == 10
             assert reader.left_out == expected
+
+
+def test_counts_of_the_old_stream_are_not_said_of_the_new_one(
+    tmp_path: Path, identity: Runner
+) -> None:
+    source, target = write(tmp_path / "in.mkv"), tmp_path / "out.nut"
+    with av.open(str(source)) as file:
+        assert "DURATION" in file.streams.video[0].metadata
+    with Reader(source) as reader, Writer(target, Encoding("ffv1"), reader) as writer:
+        for frame in islice(reader, 3):  # as an interrupted run does
+            writer.write(frame)
+    with av.open(str(target)) as file:
+        assert "DURATION" not in file.streams.video[0].metadata
+    with Reader(target) as reader:
+        assert len(list(reader)) == 3
+        assert reader.problems == []
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".nut", ".mov"])
