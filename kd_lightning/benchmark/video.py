@@ -7,7 +7,7 @@ enhanced and written as H.264, as kd-enhance does. Students are names of the pac
 of kd-export, for int8), each on every backend that is installed. Peers in the same run: FFmpeg's
 own scalers, through PyAV's filter graph and the same encoder. Each row is added at once to those of
 earlier runs on the same machine, or replaces that of its name: long tables are made in parts.
-The student alone and the whole way are timed in turns, and the best of three of each counts; "lost"
+The student alone and the whole way are timed in turns, and the best of two of each counts; "lost"
 is the share of the student's frames a second that all else costs; "waited" are the seconds that
 reading, the student and writing waited for each other, "others" (in the JSON) the CPU cores that
 other programs kept busy meanwhile: a row with more than a few hundredths is to be measured again.
@@ -42,9 +42,9 @@ from kd_lightning.video.writer import Encoding, Writer
 
 OUTPUT = Path("experiments/video")
 SIZES = {"360p": (360, 640), "540p": (540, 960), "720p": (720, 1280), "1080p": (1080, 1920)}
-SECONDS = 1.5  # of each measurement, about
+SECONDS = 1.0  # of each measurement, about
 FRAMES = 60, 5  # in a measurement, at most and at least
-ROUNDS = 3  # the best counts: whatever else the machine does only slows
+ROUNDS = 2  # the best counts: whatever else the machine does only slows
 RATE = Fraction(1, 30)
 SCALERS = {
     "FFmpeg bicubic": ("scale", "{0}:{1}:flags=bicubic", None),
