@@ -205,13 +205,17 @@ def add(folder: Path, clip: str, machine: Row, row: Row) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    heads = ("output", "", "alone, frames/s", "file to file", "lost", "read, student, write waited")
-    lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|---|---|"]
+    heads = (
+        *("output", "", "alone, frames/s", "file to file", "lost"),
+        *("read, student, write waited, s", "busy elsewhere, cores"),
+    )
+    lines = [f"| {' | '.join(heads)} |", "|" + len(heads) * "---|"]
     for row in rows:
         single = f"{row['alone']:.1f}" if "alone" in row else ""
         lost = f"{100 * row['lost']:.0f} %" if "lost" in row else ""
         waited = ", ".join(f"{seconds:.1f}" for seconds in row.get("waited", {}).values())
-        cells = row["output"], row["name"], single, f"{row['fps']:.1f}", lost, waited
+        others = f"{row['others']:.1f}" if "others" in row else ""
+        cells = row["output"], row["name"], single, f"{row['fps']:.1f}", lost, waited, others
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

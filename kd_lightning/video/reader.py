@@ -341,4 +341,4 @@ def _display_matrix(frame: Any) -> tuple[int, ...] | None:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).replace("[Errno", "(").split())[:120]
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:120]
