@@ -5,6 +5,8 @@ python experiments/real_clips.py CLIP ...      writes experiments/video/real_cli
 Each clip is shrunk by the scale and coded, without loss (FFV1) or as in a call (H.264, CRF 28).
 That file is enhanced into a file without loss, as kd-enhance does, and its decoded frames are
 enhanced as arrays; both are compared with the clip (PSNR-Y, docs/protocol.md, mean of the frames).
+A file of H.264 is 4:2:0, and so is what is made of it; "arrays, stored alike" are the arrays in
+4:2:0 too, which moves PSNR-Y by up to 0.1 dB where saturated colours are clipped.
 At scale 1 the weights do what they were never trained for: there both ways need only agree.
 """
 
@@ -31,10 +33,10 @@ from kd_lightning.video.frame import Color, Frame
 from kd_lightning.video.pipeline import process
 from kd_lightning.video.reader import Reader
 from kd_lightning.video.writer import Encoding, Writer
-from kd_lightning.yuv import Yuv
+from kd_lightning.yuv import Yuv, rgb_to_yuv, yuv_to_rgb
 
 OUTPUT = Path(__file__).parent / "video" / "real_clips.json"
-STUDENT, FRAMES = "call_tiny_x2", 8
+STUDENT, FRAMES = "call_tiny_x2", 2
 CODINGS = {"ffv1": Encoding("ffv1"), "h264 crf 28": Encoding("h264", 28)}
 SCALES = 1, 2
 
@@ -53,7 +55,7 @@ def main() -> None:
                     found = compare(frames, scale, coding, runner, Path(scratch))
                     means = {way: float(np.mean(values)) for way, values in found.items()}
                     row = {"clip": clip.name, "scale": scale, "coded": coding, **means}
-                    rows.append(row | {"difference": means["file"] - means["arrays"]})
+                    rows.append(row | {"difference": means["file"] - means["arrays, stored alike"]})
                     print(rows[-1], flush=True)
     result = {"student": f"{STUDENT}, {runner.name}", "frames": FRAMES, "psnr_y": rows}
     OUTPUT.write_text(json.dumps(result, indent=1) + "\n")
@@ -79,7 +81,7 @@ def compare(
     frames: Sequence[Frame], scale: int, coding: str, runner: Runner, folder: Path
 ) -> dict[str, list[float]]:
     """PSNR-Y of each frame, by file and by arrays."""
-    small, large = folder / "small.mkv", folder / "large.nut"
+    small, large = folder / "small.mkv", folder / "large.mkv"
     height, width = frames[0].size
     size = width // scale, height // scale
     with Writer(small, CODINGS[coding]) as writer:
@@ -88,13 +90,17 @@ def compare(
             writer.write(frame.with_image(np.asarray(image)))
     with Reader(small) as reader, Writer(large, Encoding("ffv1"), reader) as writer:
         process(reader, lambda images: enhanced(runner, images, scale), writer)
-    found: dict[str, list[float]] = {"file": [], "arrays": []}
+    found: dict[str, list[float]] = {"file": [], "arrays": [], "arrays, stored alike": []}
     with Reader(small) as reader, Reader(large) as result:
         arrays = enhance_frames(runner, [frame.pixels for frame in reader], scale)
         for by_array, by_file, truth in zip(arrays, result, frames, strict=True):
             assert by_file.size == by_array.shape[:2]
             found["file"].append(luma_psnr(by_file.pixels, truth.pixels))
             found["arrays"].append(luma_psnr(by_array, truth.pixels))
+            if isinstance(by_file.image, Yuv):
+                color = by_file.color.matrix, by_file.color.full_range
+                by_array = yuv_to_rgb(rgb_to_yuv(by_array, *color), *color)
+            found["arrays, stored alike"].append(luma_psnr(by_array, truth.pixels))
     return found
 
 

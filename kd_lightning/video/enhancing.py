@@ -10,9 +10,10 @@ from typing import Literal
 import torch
 
 from kd_lightning.deploy.backends import Runner
-from kd_lightning.deploy.enhance import enhance_frames
+from kd_lightning.deploy.enhance import enhance, enhance_frames
 from kd_lightning.models.interpolate import upscale
 from kd_lightning.video.frame import Frame, Pixels
+from kd_lightning.yuv import Yuv
 
 Split = float | Literal["moving"]
 SWEEP = 8.0  # seconds in which a moving split goes from left to right and back
@@ -43,7 +44,11 @@ def enhanced(
     if runner.planes and whole and not runner.stream:
         for frame in frames:
             color = frame.color
-            yield frame.with_image(runner.planes(frame.pixels, color.matrix, color.full_range))
+            if _has_half_chroma(frame):
+                planes = runner.planes(frame.pixels, color.matrix, color.full_range)
+                yield frame.with_image(planes)
+            else:  # a file without loss keeps all of its colours
+                yield frame.with_image(enhance(runner, frame.pixels, scale))
         return
     under_way = deque[tuple[Frame, Pixels]]()
 
@@ -58,6 +63,11 @@ def enhanced(
             yield frame.with_image(beside(interpolated(pixels, scale), after, _share(split, frame)))
         else:
             yield frame.with_image(after.copy() if runner.stream and not tile else after)
+
+
+def _has_half_chroma(frame: Frame) -> bool:
+    image = frame.image
+    return isinstance(image, Yuv) and image.u.shape == tuple((side + 1) // 2 for side in frame.size)
 
 
 def interpolated(pixels: Pixels, scale: int) -> Pixels:

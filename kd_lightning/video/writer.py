@@ -21,10 +21,10 @@ from kd_lightning.video.formats import (
     RGB_MATRIX,
     pyav,
 )
-from kd_lightning.video.frame import Frame
+from kd_lightning.video.frame import Color, Frame
 from kd_lightning.video.reader import Info, Reader
 from kd_lightning.video.suffixes import CONTAINERS
-from kd_lightning.yuv import Yuv, rgb_to_yuv, views
+from kd_lightning.yuv import Yuv, matrix_of_size, rgb_to_yuv, views
 
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 RATE = Fraction(30)  # frames a second, for encoders, where no source says
@@ -169,6 +169,13 @@ class Writer:
         )
         stream.width, stream.height = width, height
         stream.pix_fmt = self._format = pixel_format(codec, first, source)
+        if self.codec.encoder == "ffv1" and self.container == "nut" and self._format not in RGB:
+            usual = Color(matrix_of_size(height))
+            if (first.color.matrix, first.color.full_range) != (usual.matrix, usual.full_range):
+                raise UserError(
+                    f"{self._shown}: ffv1 in nut cannot say that colours are {first.color.matrix}, "
+                    f"{'full' if first.color.full_range else 'limited'} range; write .mkv"
+                )
         context = stream.codec_context
         context.time_base = stream.time_base = first.time_base
         color = first.color

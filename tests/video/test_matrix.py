@@ -179,6 +179,12 @@ def test_an_aspect_or_rotation_that_the_file_cannot_say_is_refused(
     assert not list(tmp_path.glob("out*")) and not list(tmp_path.glob(".tmp*"))
 
 
+def test_a_container_that_cannot_say_the_range_refuses_it(tmp_path: Path, identity: Runner) -> None:
+    source = write(tmp_path / "in.mkv", Clip(matrix="bt601", full_range=True))
+    with pytest.raises(UserError, match=r"ffv1 in nut cannot say .* full range; write \.mkv"):
+        through(source, tmp_path / "out.nut", identity)
+
+
 def test_the_sides_of_tiles_reach_the_network(tmp_path: Path, identity: Runner) -> None:
     seen = []
 
