@@ -4,6 +4,8 @@ python experiments/live.py prepare CLIP FOLDER       into FOLDER: a minute of CL
 python experiments/live.py measure FOLDER            writes experiments/video/live.json
 python experiments/live.py measure FOLDER --show     writes experiments/video/live_window.json
 
+Both with --student NAME, for another one: experiments/video/live_NAME.json.
+
 CLIP is played to and fro as H.264, its middle cropped to 640x360. `measure` streams that into
 a pipe that nobody reads (--show: a window), then for ten seconds with a student that is ten times
 too slow.
@@ -22,7 +24,7 @@ from typing import Any
 
 from kd_lightning import Enhancer
 from kd_lightning.benchmark.__main__ import int8_exports, sample_photos
-from kd_lightning.benchmark.machine import describe
+from kd_lightning.benchmark.machine import describe, others_seconds
 from kd_lightning.models.pretrained import find_weights
 from kd_lightning.video.camera import open_stream
 from kd_lightning.video.frame import Frame
@@ -44,22 +46,24 @@ def main() -> None:
     preparing = commands.add_parser("prepare")
     preparing.add_argument("clip", type=Path)
     preparing.add_argument("folder", type=Path)
+    preparing.add_argument("--student", default=STUDENT)
     measuring = commands.add_parser("measure")
     measuring.add_argument("folder", type=Path)
     measuring.add_argument("--show", action="store_true")
+    measuring.add_argument("--student", default=STUDENT)
     options = parser.parse_args()
     if options.command == "prepare":
-        prepare(options.clip, options.folder)
+        prepare(options.clip, options.folder, options.student)
     else:
-        measure(options.folder, options.show)
+        measure(options.folder, options.show, options.student)
 
 
-def prepare(clip: Path, folder: Path) -> None:
+def prepare(clip: Path, folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch:
         photos = sample_photos(Path(scratch))
         assert photos, "needs the extra samples"
-        int8_exports({STUDENT: find_weights(STUDENT)}, photos, folder)
+        int8_exports({name: find_weights(name)}, photos, folder)
     with Reader(clip) as reader:
         frames = list(reader)
     there_and_back = itertools.cycle([*frames, *frames[-2:0:-1]])
@@ -77,14 +81,14 @@ def middle(plane: Any, part: int) -> Any:
     return plane[top : top + height, left : left + width]
 
 
-def measure(folder: Path, show: bool) -> None:
-    file = folder / f"{STUDENT}.xml"
+def measure(folder: Path, show: bool, name: str) -> None:
+    file = folder / f"{name}.xml"
     student = Enhancer(file)
-    choices = ways({STUDENT: student}, Enhancer(file))
+    choices = ways({name: student}, Enhancer(file))
     clip = folder / "clip.mp4"
     result: dict[str, Any] = {
         "source": f"{WIDTH}x{HEIGHT}, {RATE} frames/s, H.264",
-        "student": f"{STUDENT} int8 ({student.runner.name})",
+        "student": f"{name} int8 ({student.runner.name})",
         "sink": "window" if show else "pipe",
     }
     with Window("live") if show else Pipe(os.devnull) as sink:
@@ -97,12 +101,16 @@ def measure(folder: Path, show: bool) -> None:
         )
         result["benchmark_ms"] = {rung.name: round(1000 * rung.cost, 2) for rung in ladder.rungs}
         start = time.monotonic()
+        others = others_seconds()
         with open_stream(str(clip)) as source:
             total = stream(source, ladder, sink)
+        others = (others_seconds() - others) / (time.monotonic() - start)
         result["run"] = {"seconds": SECONDS, **total.as_dict(), "changes": changes}
+        result["run"]["cores_of_other_programs"] = round(others, 2)
         result["too_slow"] = too_slow(choices, clip, sink)
     result["machine"] = describe()
-    target = Path(__file__).parent / "video" / ("live_window.json" if show else "live.json")
+    which = ("_window" if show else "") + (f"_{name}" if name != STUDENT else "")
+    target = Path(__file__).parent / "video" / f"live{which}.json"
     target.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
@@ -143,7 +151,7 @@ def too_slow(choices: list[Way], clip: Path, sink: Any) -> dict[str, Any]:
             yield moment, frame
 
     ladder = Ladder(
-        [Way(f"{STUDENT}, slow", restore), *choices],
+        [Way(f"{choices[0].name}, slow", restore), *choices],
         (HEIGHT, WIDTH),
         1 / RATE,
         lambda line: changes.append((round(time.monotonic() - start, 2), line)),

@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,3 +113,20 @@ def half_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = {"process": "half", "residual": True}
     path = tmp_path_factory.mktemp("weights") / "half.safetensors"
     return save_artifact(path, StudentCNN(**arguments), arguments)
+
+
+@pytest.fixture(scope="session")
+def display() -> Iterator[str]:
+    """A display without a screen."""
+    if not shutil.which("Xvfb"):
+        pytest.skip("needs Xvfb")
+    pytest.importorskip("tkinter")
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "320x240x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as numbers:
+        number = numbers.readline().strip()
+    yield f":{number}"
+    server.terminate()
+    server.wait(10)

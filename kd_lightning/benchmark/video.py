@@ -3,15 +3,20 @@
     python -m kd_lightning.benchmark.video CLIP [--students NAME ...] [--backends NAME ...]
 
 The clip is shrunk to half of each output size and coded with H.264 (CRF 20); it is then read,
-enhanced and written as H.264, as kd-enhance does. Peers in the same run: FFmpeg's own scalers,
-through PyAV's filter graph and the same encoder. Rows are added to those of earlier runs on the
-same machine. "lost" is the share of the student's frames a second that all else costs.
+enhanced and written as H.264, as kd-enhance does. Students are names of the package or files (.xml
+of kd-export, for int8), each on every backend that is installed. Peers in the same run: FFmpeg's
+own scalers, through PyAV's filter graph and the same encoder. Each row is added at once to those of
+earlier runs on the same machine, or replaces that of its name: long tables are made in parts.
+The student alone and the whole way are timed in turns, and the best of two of each counts; "lost"
+is the share of the student's frames a second that all else costs; "waited" are the seconds that
+reading, the student and writing waited for each other, "others" (in the JSON) the CPU cores that
+other programs kept busy meanwhile: a row with more than a few hundredths is to be measured again.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -22,22 +27,24 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kd_lightning.benchmark.machine import describe
-from kd_lightning.deploy.backends import Runner, open_weights
+from kd_lightning.benchmark.machine import describe, others_seconds
+from kd_lightning.deploy.backends import Runner, backends, open_weights
 from kd_lightning.deploy.enhance import enhance_frames
-from kd_lightning.models.pretrained import shipped
+from kd_lightning.errors import UserError
+from kd_lightning.models.pretrained import find_weights, shipped
 from kd_lightning.video.codecs import CODECS
 from kd_lightning.video.enhancing import enhanced
 from kd_lightning.video.formats import pyav
 from kd_lightning.video.frame import Frame
-from kd_lightning.video.pipeline import process
+from kd_lightning.video.pipeline import Report, process
 from kd_lightning.video.reader import Reader
 from kd_lightning.video.writer import Encoding, Writer
 
 OUTPUT = Path("experiments/video")
 SIZES = {"360p": (360, 640), "540p": (540, 960), "720p": (720, 1280), "1080p": (1080, 1920)}
-SECONDS = 3.0  # of each measurement, about
-FRAMES = 60, 8  # in a measurement, at most and at least
+SECONDS = 1.0  # of each measurement, about
+FRAMES = 60, 5  # in a measurement, at most and at least
+ROUNDS = 2  # the best counts: whatever else the machine does only slows
 RATE = Fraction(1, 30)
 SCALERS = {
     "FFmpeg bicubic": ("scale", "{0}:{1}:flags=bicubic", None),
@@ -49,24 +56,38 @@ Row = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clip", type=Path)
-    parser.add_argument("--students", nargs="*", default=list(shipped()))
-    parser.add_argument("--backends", nargs="*", default=["auto"])
+    parser.add_argument("--students", nargs="*", default=students())
+    parser.add_argument("--backends", nargs="*", default=[b.name for b in backends()])
     parser.add_argument("--sizes", nargs="*", choices=SIZES, default=list(SIZES))
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
     torch.set_grad_enabled(False)
-    rows: list[Row] = []
+    machine = describe()
     with TemporaryDirectory() as scratch:
         for size in options.sizes:
             small = shrunk(options.clip, size, Path(scratch))
-            rows += [{"output": size, "name": name, **peer(small, size, name)} for name in SCALERS]
-            for name in options.students:
-                for backend in options.backends:
-                    runner = open_weights(shipped()[name], backend, "cpu")
-                    row = {"output": size, "name": f"{name}, {runner.name}"}
-                    rows.append({**row, **student(small, runner)})
-                    print(rows[-1], flush=True)
-    write(options.output, options.clip.name, rows)
+            for row in chain(peers(small, size), rows(small, options.students, options.backends)):
+                print(row, flush=True)
+                add(options.output, options.clip.name, machine, {"output": size, **row})
+
+
+def students() -> list[str]:
+    """Names of the package's students."""
+    return [*shipped(), *shipped("call_*.safetensors")]
+
+
+def rows(small: Path, names: list[str], wanted: list[str]) -> Iterator[Row]:
+    """Of each student on each backend that runs it here."""
+    for name in names:
+        weights = find_weights(name)
+        for backend in wanted:
+            try:
+                runner = open_weights(weights, backend, "cpu")
+            except UserError as error:
+                print(error, flush=True)
+                continue
+            way = runner.name.removesuffix(f" {weights.stem}")
+            yield {"name": f"{weights.stem}, {way}", **student(small, runner)}
 
 
 def shrunk(clip: Path, size: str, folder: Path) -> Path:
@@ -88,28 +109,35 @@ def shrunk(clip: Path, size: str, folder: Path) -> Path:
 
 
 def student(small: Path, runner: Runner) -> Row:
-    """Frames a second of the student alone, before and after, and of the whole way between."""
+    """Frames a second of the student alone and of the whole way, in turns; the best of each."""
     with Reader(small) as reader:
         images = [frame.pixels for frame in reader]
-    for _ in enhance_frames(runner, images[:3]):
-        pass
+    alone(runner, images[:3])
     if runner.planes:
         runner.planes(images[0], "bt601", False)
     count = max(FRAMES[1], min(FRAMES[0], round(SECONDS * alone(runner, images[:3]))))
-    before = alone(runner, images[:count])
-    with Reader(small) as reader, Writer(small.with_name("out.mp4"), Encoding(), reader) as writer:
-        report = process(Few(reader, count), lambda frames: enhanced(runner, frames), writer)
-    fps = report.frames / report.seconds
-    after = alone(runner, images[:count])
-    single = (before + after) / 2
+    single, reports = [], []
+    start, others = time.perf_counter(), others_seconds()
+    for _ in range(ROUNDS):
+        single.append(alone(runner, images[:count]))
+        reports.append(file_to_file(small, runner, count))
+    others = (others_seconds() - others) / (time.perf_counter() - start)
+    best = max(reports, key=lambda report: report.frames / report.seconds)
+    fps = best.frames / best.seconds
     return {
         "frames": count,
-        "alone": single,
+        "alone": max(single),
         "fps": fps,
-        "lost": 1 - fps / single,
-        "waited": report.waited,
+        "lost": 1 - fps / max(single),
+        "waited": best.waited,
+        "others": max(0.0, others),
         "planes": runner.planes is not None,
     }
+
+
+def file_to_file(small: Path, runner: Runner, count: int) -> Report:
+    with Reader(small) as reader, Writer(small.with_name("out.mp4"), Encoding(), reader) as writer:
+        return process(Few(reader, count), lambda frames: enhanced(runner, frames), writer)
 
 
 class Few:
@@ -127,6 +155,11 @@ def alone(runner: Runner, images: list[np.ndarray]) -> float:
     start = time.perf_counter()
     count = sum(1 for _ in enhance_frames(runner, images))
     return count / (time.perf_counter() - start)
+
+
+def peers(small: Path, size: str) -> Iterator[Row]:
+    for name in SCALERS:
+        yield {"name": name, **peer(small, size, name)}
 
 
 def peer(small: Path, size: str, name: str) -> Row:
@@ -157,28 +190,33 @@ def peer(small: Path, size: str, name: str) -> Row:
         return {"frames": count, "fps": count / (time.perf_counter() - start)}
 
 
-def write(folder: Path, clip: str, rows: list[Row]) -> None:
-    """Rows into end_to_end.json, in place of earlier ones of the same names, and a table of all."""
+def add(folder: Path, clip: str, machine: Row, row: Row) -> None:
+    """A row into end_to_end.json, in place of an earlier one of its name, and a table of all."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "end_to_end.json"
-    machine = describe()
     known = json.loads(file.read_text()) if file.exists() else {}
-    earlier = known.get("rows", []) if known.get("clip") == clip else []
-    key: Callable[[Row], tuple[str, str]] = lambda row: (row["output"], row["name"])  # noqa: E731
-    merged = {key(row): row for row in [*earlier, *rows]}
+    same = known.get("clip") == clip and known["machine"]["processor"] == machine["processor"]
+    earlier = known["rows"] if same else []
+    merged = {(row["output"], row["name"]): row for row in [*earlier, row]}
     order = sorted(merged.values(), key=lambda row: (list(SIZES).index(row["output"]), row["name"]))
     result = {"clip": clip, "machine": machine, "rows": order}
     file.write_text(json.dumps(result, indent=1) + "\n")
     (folder / "end_to_end.md").write_text(table(order))
-    print(table(order))
 
 
 def table(rows: list[Row]) -> str:
-    lines = ["| output | | alone, frames/s | file to file | lost |", "|---|---|---|---|---|"]
+    heads = (
+        *("output", "", "alone, frames/s", "file to file", "lost"),
+        *("read, student, write waited, s", "busy elsewhere, cores"),
+    )
+    lines = [f"| {' | '.join(heads)} |", "|" + len(heads) * "---|"]
     for row in rows:
         single = f"{row['alone']:.1f}" if "alone" in row else ""
         lost = f"{100 * row['lost']:.0f} %" if "lost" in row else ""
-        lines.append(f"| {row['output']} | {row['name']} | {single} | {row['fps']:.1f} | {lost} |")
+        waited = ", ".join(f"{seconds:.1f}" for seconds in row.get("waited", {}).values())
+        others = f"{row['others']:.1f}" if "others" in row else ""
+        cells = row["output"], row["name"], single, f"{row['fps']:.1f}", lost, waited, others
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -19,6 +19,7 @@ from kd_lightning.commands.jobs import (
     refuse_existing,
     remove_leftovers,
     silence_output,
+    tile_side,
 )
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.suffixes import READABLE as IMAGES
@@ -45,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--on-error",
         choices=("stop", "skip"),
-        default="stop",
         help="damaged data ends the output (default), or is left out",
     )
     add(
@@ -55,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SPLIT",
         help="before | after, divided at this share of the width (0 to 1); default: moving",
     )
+
+
+def given(options: argparse.Namespace) -> list[str]:
+    """Which of the options of videos were given."""
+    names = ("codec", "crf", "format", "on_error", "preview")
+    values = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
+    return [name for name, value in values.items() if value is not None]
 
 
 def are_clips(options: argparse.Namespace) -> bool:
@@ -78,7 +85,7 @@ def _names(item: str) -> list[str]:
 
 def run(options: argparse.Namespace) -> int:
     """Exit status: 0 all done, 1 a video failed, or parts of it; 130 interrupted."""
-    split = _split(options.preview)
+    split, tile = _split(options.preview), tile_side(options.tile)
     jobs = plan(options.input, options.output, VIDEOS)
 
     from kd_lightning.deploy.parity import WrongBackend
@@ -96,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
             shown = "standard input" if job[0] == STREAM else job[0]
             try:
                 refuse_existing(job[1], options.force)
-                problems = _one(job, shown, runner, scale, split, encoding, options, stop)
+                problems = _one(job, shown, runner, scale, (split, tile), encoding, options, stop)
             except WrongBackend:
                 raise
             except Exception as error:  # each video's own: the others go on
@@ -123,21 +130,22 @@ def _one(
     shown: str,
     runner: "Runner",
     scale: int,
-    split: "Split | None",
+    how: "tuple[Split | None, int | None]",
     encoding: Any,
     options: argparse.Namespace,
     stop: threading.Event,
 ) -> list[str]:
-    """Restore one video; returns what of it was damaged."""
+    """Restore one video, with a split and a tile or without; returns what of it was damaged."""
+    from kd_lightning.imageio.decode import MAX_PIXELS
     from kd_lightning.video.enhancing import enhanced
     from kd_lightning.video.pipeline import process
     from kd_lightning.video.reader import Reader
     from kd_lightning.video.writer import Writer
 
-    name, target = job
+    (name, target), (split, tile) = job, how
     source: Any = sys.stdin.buffer if name == STREAM else name
-    with Reader(source, shown, on_error=options.on_error) as reader:
-        _refuse_large(reader, options.max_pixels, shown)
+    with Reader(source, shown, on_error=options.on_error or "stop") as reader:
+        _refuse_large(reader, options.max_pixels or MAX_PIXELS, shown)
         place = str(target or "standard output")
         with (
             Writer(target or sys.stdout.buffer, encoding, reader, place) as writer,
@@ -145,14 +153,14 @@ def _one(
         ):
             report = process(
                 reader,
-                lambda frames: enhanced(runner, frames, scale, split),
+                lambda frames: enhanced(runner, frames, scale, split, tile),
                 writer,
                 on_frame,
                 stop,
             )
         if target is None:
             sys.stdout.flush()
-        for note in writer.notes:
+        for note in (*writer.notes, *(f"{what}: left out" for what in reader.left_out)):
             say(f"kd-enhance: {shown}: {note}")
         waited = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.waited.items())
         say(
@@ -162,9 +170,9 @@ def _one(
         return reader.problems
 
 
-def _refuse_large(reader: "Reader", limit: int | None, shown: str) -> None:
+def _refuse_large(reader: "Reader", limit: int, shown: str) -> None:
     pixels = reader.info.height * reader.info.width
-    if limit and pixels > limit:
+    if pixels > limit:
         raise UserError(f"{shown}: frames of {pixels} pixels; --max-pixels allows {limit}")
 
 

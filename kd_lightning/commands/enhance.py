@@ -18,6 +18,7 @@ from kd_lightning.commands.jobs import (
     refuse_existing,
     remove_leftovers,
     silence_output,
+    tile_side,
 )
 from kd_lightning.deploy.backends import MODULES
 from kd_lightning.errors import UserError
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    add("--tile", default="auto", help="tile side in pixels; bounds the memory")
+    add("--tile", default="auto", help="tile side at the network's input; bounds the memory")
     add("--max-pixels", type=int, help="refuse larger inputs; default: 250 million pixels")
     add("--force", action="store_true", help="overwrite existing files")
     add("--debug", action="store_true", help="show where in the program an error arose")
@@ -77,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    tile = _tile(options.tile)
+    for name in clips.given(options):
+        raise UserError(f"{name}: has a meaning for videos alone; leave it out")
+    tile = tile_side(options.tile)
     jobs = plan(options.input, options.output, IMAGES)
 
     from kd_lightning.deploy.parity import WrongBackend
@@ -138,14 +141,6 @@ def _one(
     if target is None:
         sys.stdout.flush()
     return notes
-
-
-def _tile(value: str) -> int | None:
-    if value == "auto":
-        return None
-    if not value.isdecimal() or int(value) < 1:
-        raise UserError(f"--tile {value}: give auto or a number of pixels")
-    return int(value)
 
 
 def _progress(jobs: list[Job], quiet: bool) -> Iterable[Job]:

@@ -71,6 +71,15 @@ def open_runner(options: argparse.Namespace) -> "tuple[Runner, int, Path]":
     return runner, options.scale or runner.scale, weights
 
 
+def tile_side(value: str) -> int | None:
+    """What --tile says; None for "auto". UserError for anything else but a number of pixels."""
+    if value == "auto":
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise UserError(f"--tile {value}: give auto or a number of pixels")
+    return int(value)
+
+
 def refuse_existing(target: Path | None, force: bool) -> None:
     """A link exists too, even one that points nowhere."""
     if target and os.path.lexists(target) and not force:

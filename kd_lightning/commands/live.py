@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from kd_lightning.commands import clips
 from kd_lightning.commands.failures import say
 from kd_lightning.errors import UserError
 from kd_lightning.models.pretrained import find_weights
@@ -103,7 +104,7 @@ def _check(options: argparse.Namespace) -> None:
         "--max-pixels": options.max_pixels,
         "--force": options.force,
     }
-    for name in (name for name, given in meaningless.items() if given):
+    for name in (*(name for name, given in meaningless.items() if given), *clips.given(options)):
         raise UserError(f"{name}: has no meaning for a live stream; leave it out")
     if options.pipe == options.stats == STDOUT:
         raise UserError("--pipe - and --stats -: standard output takes one; give --stats a file")

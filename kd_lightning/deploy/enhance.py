@@ -113,13 +113,16 @@ def halo(runner: Runner, scale: int) -> int:
 
 
 def enhance_frames(
-    runner: Runner, frames: Iterable[np.ndarray], scale: int | None = None
+    runner: Runner,
+    frames: Iterable[np.ndarray],
+    scale: int | None = None,
+    tile: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Restore the frames of a video, one after the other.
 
     Args:
         frames: (h,w,3) uint8, RGB, of one size.
-        scale: as in `enhance_bands`.
+        scale, tile: as in `enhance_bands`.
 
     Yields:
         (h*scale,w*scale,3) uint8; it may be overwritten once the next is asked for.
@@ -128,11 +131,11 @@ def enhance_frames(
         UserError: a frame is of another kind or size than that.
     """
     frames = _of_one_size(frames)
-    if runner.stream and scale in (None, runner.scale):
+    if runner.stream and scale in (None, runner.scale) and not tile:
         yield from runner.stream(frames)
         return
     for frame in frames:
-        yield enhance(runner, frame, scale)
+        yield enhance(runner, frame, scale, tile)
 
 
 def _of_one_size(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

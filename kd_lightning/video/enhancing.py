@@ -10,9 +10,10 @@ from typing import Literal
 import torch
 
 from kd_lightning.deploy.backends import Runner
-from kd_lightning.deploy.enhance import enhance_frames
+from kd_lightning.deploy.enhance import enhance, enhance_frames
 from kd_lightning.models.interpolate import upscale
 from kd_lightning.video.frame import Frame, Pixels
+from kd_lightning.yuv import Yuv
 
 Split = float | Literal["moving"]
 SWEEP = 8.0  # seconds in which a moving split goes from left to right and back
@@ -24,6 +25,7 @@ def enhanced(
     frames: Iterable[Frame],
     scale: int | None = None,
     split: Split | None = None,
+    tile: int | None = None,
 ) -> Iterator[Frame]:
     """Each frame restored: RGB, uint8 (h*scale, w*scale, 3), or 4:2:0 planes of its colours where
     the runner gives them faster. They stay as they are.
@@ -32,15 +34,21 @@ def enhanced(
         scale: output pixels per input pixel; None for the network's own.
         split: for a preview, the share of the width, from the left, that shows the interpolated
             frame and not the restored one; "moving" lets it go to and fro.
+        tile: side of a tile in the network's input, which bounds the memory; None for the runner's.
 
     Raises:
         UserError: a scale that the network cannot do, or frames of different sizes.
     """
     scale = runner.scale if scale is None else scale
-    if runner.planes and not runner.stream and split is None and scale == runner.scale:
+    whole = split is None and tile is None and scale == runner.scale
+    if runner.planes and whole and not runner.stream:
         for frame in frames:
             color = frame.color
-            yield frame.with_image(runner.planes(frame.pixels, color.matrix, color.full_range))
+            if _has_half_chroma(frame):
+                planes = runner.planes(frame.pixels, color.matrix, color.full_range)
+                yield frame.with_image(planes)
+            else:  # a file without loss keeps all of its colours
+                yield frame.with_image(enhance(runner, frame.pixels, scale))
         return
     under_way = deque[tuple[Frame, Pixels]]()
 
@@ -49,12 +57,17 @@ def enhanced(
             under_way.append((frame, frame.pixels))
             yield under_way[-1][1]
 
-    for after in enhance_frames(runner, images(), scale):
+    for after in enhance_frames(runner, images(), scale, tile):
         frame, pixels = under_way.popleft()
         if split is not None:
             yield frame.with_image(beside(interpolated(pixels, scale), after, _share(split, frame)))
         else:
-            yield frame.with_image(after.copy() if runner.stream else after)
+            yield frame.with_image(after.copy() if runner.stream and not tile else after)
+
+
+def _has_half_chroma(frame: Frame) -> bool:
+    image = frame.image
+    return isinstance(image, Yuv) and image.u.shape == tuple((side + 1) // 2 for side in frame.size)
 
 
 def interpolated(pixels: Pixels, scale: int) -> Pixels:

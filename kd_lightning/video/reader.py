@@ -27,7 +27,15 @@ from kd_lightning.yuv import Yuv, pixels_of, read_planes
 
 OnError = Literal["stop", "skip"]
 GUESS = 0.25  # seconds by which a duration may err that no stream states
-COPIED = ("audio", "subtitle", "attachment")
+COPIED = ("audio", "subtitle", "attachment", "data")
+# Matroska's statistics of a stream, and which program coded it.
+COUNTS = re.compile("(DURATION|ENCODER|BPS|NUMBER_OF_|_STATISTICS_)", re.IGNORECASE)
+# What frames may carry beside their pixels, as PyAV names it, and no encoder here is given.
+LEFT_OUT = {
+    "A53_CC": "closed captions inside the video",
+    "SPHERICAL": "the projection of a spherical video",
+    "STEREO3D": "the stereo layout",
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,10 @@ class Reader(Closing):
         on_error: what a damaged packet, or a frame of another size or kind, does: it ends the
             video, or is left out. Either way a line of `problems` says so.
 
+    Attributes:
+        copied: the streams beside the frames.
+        left_out: what of the file neither frames nor `copied` hold, for people.
+
     Raises:
         UserError: not a video, or one whose frames cannot be restored as they are: more than 8
             bits, HDR, interlaced, alpha. One line with the remedy.
@@ -84,6 +96,7 @@ class Reader(Closing):
     ) -> None:
         self.shown = shown or str(source)
         self.problems: list[str] = []
+        self.left_out: list[str] = []
         self._skip = on_error == "skip"
         self._damaged = 0
         self._busy = False
@@ -93,7 +106,9 @@ class Reader(Closing):
         self._stream = self._find_stream()
         live = source is self._container  # decoding several frames at once would delay each
         self._stream.thread_type = "SLICE" if live else "AUTO"
-        self.copied = [s for s in self._container.streams if self._is_copied(s)]
+        others = [s for s in self._container.streams if s is not self._stream]
+        self.copied = [s for s in others if s.type in (*COPIED, "video")]
+        self.left_out += [f"stream {s.index}" for s in others if s not in self.copied]
         self._decoded = self._decode()
         self._waiting = list(self._until_first_frame())
         self.info = self._describe()
@@ -126,8 +141,9 @@ class Reader(Closing):
 
     @property
     def stream_metadata(self) -> dict[str, str]:
-        """Of the video stream: language, ..."""
-        return dict(self._stream.metadata)
+        """Of the video stream: language, ...; not what counts its packets, which will be others."""
+        said: dict[str, str] = self._stream.metadata
+        return {key: value for key, value in said.items() if not COUNTS.match(key)}
 
     def _open(self, source: Any, container: str | None) -> Any:
         name = source
@@ -165,9 +181,6 @@ class Reader(Closing):
                 f"{self.shown} -pix_fmt yuv420p"
             )
         return film
-
-    def _is_copied(self, stream: Any) -> bool:
-        return stream is not self._stream and stream.type in (*COPIED, "video")
 
     def _until_first_frame(self) -> Iterator[Any]:
         """What lies before the first frame, and that."""
@@ -275,6 +288,10 @@ class Reader(Closing):
             pts = self._last + 1
         self._last = pts
         self._end = pts + (frame.duration or step)
+        for data in frame.side_data:
+            what = LEFT_OUT.get(data.type.name)
+            if what and what not in self.left_out:
+                self.left_out.append(what)
         return Frame(_image(frame), pts, frame.time_base, frame.duration or 0, frame_color(frame))
 
     def _note_missing_end(self) -> None:
@@ -294,9 +311,11 @@ class Reader(Closing):
         start = float((stream.start_time or 0) * stream.time_base)
         if "mp4" in whole.format.name and stream.duration:
             return start + float(stream.duration * stream.time_base), most
-        if tag := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
+        if "matroska" in whole.format.name and (
+            tag := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
+        ):
             hours, minutes, seconds = map(float, tag.groups())
-            return 3600 * hours + 60 * minutes + seconds, most  # Matroska's: from 0 on
+            return 3600 * hours + 60 * minutes + seconds, most  # from 0 on
         if whole.duration and not self.copied:  # else of the longest, or a guess
             return start + whole.duration / self._av.time_base, GUESS
         return None
@@ -322,4 +341,4 @@ def _display_matrix(frame: Any) -> tuple[int, ...] | None:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).replace("[Errno", "(").split())[:120]
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:120]

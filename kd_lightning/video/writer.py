@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -20,15 +21,20 @@ from kd_lightning.video.formats import (
     RGB_MATRIX,
     pyav,
 )
-from kd_lightning.video.frame import Frame
+from kd_lightning.video.frame import Color, Frame
 from kd_lightning.video.reader import Info, Reader
 from kd_lightning.video.suffixes import CONTAINERS
-from kd_lightning.yuv import Yuv, rgb_to_yuv, views
+from kd_lightning.yuv import Yuv, matrix_of_size, rgb_to_yuv, views
 
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 RATE = Fraction(30)  # frames a second, for encoders, where no source says
 LOSSLESS_RGB = "bgr0"  # as FFV1 takes it
 ASPECT = ("mp4", "mov")  # containers that hold the aspect of a pixel for codecs that do not
+# Codecs of sound and subtitles that FFmpeg writes into these and does not list.
+ALSO = {
+    "mpegts": ("aac", "mp2", "mp3", "ac3", "eac3", "dts", "opus", "dvb_subtitle", "dvb_teletext")
+}
+REMEDIES = (".mkv", ".mp4", ".nut")  # what holds most, first
 ROTATABLE = ("mp4", "mov", "matroska")  # containers that hold a display matrix
 
 
@@ -58,6 +64,9 @@ class Writer:
         encoding: see there.
         source: whose audio, subtitles, chapters, rotation, pixel aspect and rate are taken over.
         shown: how messages name it; None for `target`.
+
+    Attributes:
+        notes: a line each for what could not be written as it was.
 
     Raises:
         UserError: a codec, quality or container that cannot be had, or not together.
@@ -160,6 +169,13 @@ class Writer:
         )
         stream.width, stream.height = width, height
         stream.pix_fmt = self._format = pixel_format(codec, first, source)
+        if self.codec.encoder == "ffv1" and self.container == "nut" and self._format not in RGB:
+            usual = Color(matrix_of_size(height))
+            if (first.color.matrix, first.color.full_range) != (usual.matrix, usual.full_range):
+                raise UserError(
+                    f"{self._shown}: ffv1 in nut cannot say that colours are {first.color.matrix}, "
+                    f"{'full' if first.color.full_range else 'limited'} range; write .mkv"
+                )
         context = stream.codec_context
         context.time_base = stream.time_base = first.time_base
         color = first.color
@@ -189,13 +205,16 @@ class Writer:
         self._picture = self._av.VideoFrame(width, height, self._format)
 
     def _add_copies(self, source: Reader) -> None:
-        able = self._output.supported_codecs
+        able = self._held_by(self.container)
         for stream in source.copied:
             name = stream.codec_context.codec.canonical_name if stream.codec_context else ""
-            if stream.type != "attachment" and name not in able:
+            if stream.type == "data":
+                if not self._takes_data(stream):
+                    continue
+            elif stream.type != "attachment" and name not in able:
                 raise UserError(
                     f"{self._shown}: {self.container} cannot hold the {stream.type} stream "
-                    f"{stream.index} ({name or 'unknown'}); write .mkv"
+                    f"{stream.index} ({name or 'unknown'}); {self._remedy(name)}"
                 )
             copy = self._output.add_stream_from_template(stream)
             copy.metadata.update(stream.metadata)
@@ -204,6 +223,34 @@ class Writer:
         if source.chapters:
             self._output.set_chapters(source.chapters)
         self._output.metadata.update(source.metadata)
+
+    def _held_by(self, container: str) -> set[str]:
+        """Names of codecs."""
+        empty = self._av.open(BytesIO(), "w", format=container)
+        return {*empty.supported_codecs, *ALSO.get(container, ())}
+
+    def _remedy(self, codec: str) -> str:
+        able = [suffix for suffix in REMEDIES if codec in self._held_by(CONTAINERS[suffix])]
+        return f"write {able[0]}" if able else "convert it first, with ffmpeg"
+
+    def _takes_data(self, stream: Any) -> bool:
+        """Whether the container takes a data stream; a note says where it does not. FFmpeg does
+        not tell, so the header of a file with it alone is tried."""
+        timecode = stream.metadata.get("timecode")
+        if timecode and timecode == self._stream.metadata.get("timecode"):
+            return False  # the video stream says it as well; .mov makes a stream of that
+        trial = self._av.open(BytesIO(), "w", format=self.container)
+        try:
+            trial.add_stream_from_template(stream)
+            trial.start_encoding()
+        except (self._av.error.FFmpegError, ValueError):
+            name = stream.metadata.get("handler_name") or stream.name or "unknown"
+            self.notes.append(
+                f"the data stream {stream.index} ({name}) is left out: {self.container} cannot "
+                "hold it"
+            )
+            return False
+        return True
 
     def _fill(self, frame: Frame) -> Any:
         """The `av.VideoFrame` to encode."""

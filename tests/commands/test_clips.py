@@ -20,6 +20,8 @@ from kd_lightning.video.reader import Reader
 from kd_lightning.video.writer import Encoding, Writer
 from tests.video.clips import Clip, packets, times, write
 
+FRAMES = 5000  # of a clip that is interrupted
+
 
 @pytest.fixture
 def fixed(fast_weights: Path) -> list[str]:
@@ -111,6 +113,28 @@ def test_preview_is_before_left_and_after_right(tmp_path: Path, call) -> None:
     assert edges == sorted(edges)
 
 
+def test_tiles_give_the_same_frames(tmp_path: Path, call) -> None:
+    clip = Clip("ffv1", height=75, width=113, times=range(0, 60, 20))
+    source = write(tmp_path / "in.mkv", clip)
+    frames = {}
+    for name, tile in (("whole", ()), ("tiled", ("--tile", 48))):
+        target = tmp_path / f"{name}.mkv"
+        assert call(source, "-o", target, "--codec", "ffv1", *tile) == 0
+        with Reader(target) as reader:
+            frames[name] = [frame.pixels for frame in reader]
+    assert size(tmp_path / "tiled.mkv") == (226, 150)
+    for whole, tiled in zip(frames["whole"], frames["tiled"], strict=True):
+        assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+def test_weights_that_only_enlarge_refuse_scale_1_in_one_line(tmp_path: Path, capsys) -> None:
+    source = write(tmp_path / "in.mkv", Clip(times=(0,)))
+    command = [str(source), "-o", str(tmp_path / "out.mkv"), "--weights", "student_micro"]
+    assert enhance_cli.main([*command, "--scale", "1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("--scale 1: these weights only enlarge by 2")
+
+
 def test_streams_in_and_out(tmp_path: Path, fixed: list[str]) -> None:
     source = write(tmp_path / "in.mkv", Clip(audio=1))
     command = [sys.executable, "-m", "kd_lightning.commands.enhance", "-", "-o", "-"]
@@ -132,10 +156,11 @@ def test_streams_in_and_out(tmp_path: Path, fixed: list[str]) -> None:
 @pytest.fixture
 def running(tmp_path: Path, fixed: list[str]):
     """kd-enhance in the middle of a long clip."""
+    # Noise fills the buffer of the file, whose growth shows that the middle is reached, at once.
+    noise = np.random.default_rng(0).integers(0, 256, (8, 24, 32, 3), np.uint8)
     with Writer(tmp_path / "in.mp4", Encoding("h264")) as writer:
-        image = np.full((24, 32, 3), 99, np.uint8)
-        for number in range(20000):
-            writer.write(Frame(image, number, Fraction(1, 30)))
+        for number in range(FRAMES):
+            writer.write(Frame(noise[number % 8], number, Fraction(1, 30)))
     command = [sys.executable, "-m", "kd_lightning.commands.enhance", str(tmp_path / "in.mp4")]
     process = subprocess.Popen(
         [*command, "-o", str(tmp_path / "out" / "out.mp4"), *fixed],
@@ -160,7 +185,7 @@ def test_ctrl_c_finishes_the_file_so_that_it_plays(running) -> None:
     assert "finishing the file" in said
     assert "Traceback" not in said
     assert os.listdir(out) == ["out.mp4"]
-    assert 1 <= len(times(out / "out.mp4")) < 20000
+    assert 1 <= len(times(out / "out.mp4")) < FRAMES
 
 
 @pytest.mark.slow

@@ -95,6 +95,18 @@ def test_a_camera_into_a_virtual_camera(
     assert f"{len(virtual.sent)} of 25 frames shown" in said
 
 
+def test_a_file_in_a_window(
+    clip: str,
+    fast_weights: Path,
+    display: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DISPLAY", display)
+    assert main([clip, "--show", *torch_alone(fast_weights), "--budget-ms", "2000"]) == 0
+    assert "of 24 frames shown" in capfd.readouterr().err
+
+
 def test_ctrl_c_ends_a_stream_with_its_statistics(clip: str, fast_weights: Path) -> None:
     """Standard input stays open: a camera that goes on for ever."""
     command = [sys.executable, "-m", "kd_lightning.commands.enhance", "-", "--pipe", os.devnull]
@@ -121,6 +133,11 @@ def test_ctrl_c_ends_a_stream_with_its_statistics(clip: str, fast_weights: Path)
         (["--camera", "0", "--pipe", "x"], "one source"),
         (["--pipe", "x", "-o", "y.mp4"], "-o: has no meaning for a live stream"),
         (["--pipe", "x", "--tile", "64"], "--tile: has no meaning for a live stream"),
+        (["--pipe", "x", "--codec", "vp9"], "--codec: has no meaning for a live stream"),
+        (["--pipe", "x", "--crf", "0"], "--crf: has no meaning for a live stream"),
+        (["--pipe", "x", "--on-error", "stop"], "--on-error: has no meaning for a live stream"),
+        (["--pipe", "x", "--preview"], "--preview: has no meaning for a live stream"),
+        (["--pipe", "x", "--format", "nut"], "--format: has no meaning for a live stream"),
         (["-o", "y.png", "--stats", "x"], "no place for the frames: give one of --show"),
         (["--pipe", "-", "--stats", "-"], "--stats a file"),
         (["--pipe", "x", "--budget-ms", "0"], "--budget-ms 0: give milliseconds above 0"),

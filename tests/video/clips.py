@@ -41,6 +41,7 @@ class Clip:
     rotation: int = 0
     aspect: Fraction | None = None
     transfer: int = 2  # FFmpeg's AVCOL_TRC_UNSPECIFIED
+    timecode: str = ""
 
 
 def bars(height: int, width: int) -> np.ndarray:
@@ -77,6 +78,8 @@ def write(path: Path, clip: Clip = Clip(), container: str | None = None) -> Path
         context.color_trc = clip.transfer
         if clip.aspect:
             context.sample_aspect_ratio = clip.aspect
+        if clip.timecode:
+            video.metadata["timecode"] = clip.timecode
         if clip.rotation:
             video.set_display_rotation(clip.rotation)
         tracks = [Track(file, number) for number in range(clip.audio)]
@@ -121,7 +124,7 @@ def packets(path: Path, kind: str) -> list[list[tuple[float, bytes]]]:
         streams = [stream for stream in file.streams if stream.type == kind]
         found: dict[int, list[tuple[float, bytes]]] = {stream.index: [] for stream in streams}
         for packet in file.demux(streams):
-            if packet.size:
+            if packet.size and packet.stream.index in found:
                 found[packet.stream.index].append(
                     (float(packet.pts * packet.time_base), bytes(packet))
                 )

@@ -1,15 +1,18 @@
 """Clips of every kind: each comes through right, or is refused in one line."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 
 from kd_lightning.deploy.backends import Runner
 from kd_lightning.errors import UserError
 from kd_lightning.video.enhancing import enhanced
+from kd_lightning.video.frame import Frame
 from kd_lightning.video.pipeline import process
 from kd_lightning.video.reader import Reader
 from kd_lightning.video.writer import Encoding, Writer
@@ -174,3 +177,25 @@ def test_an_aspect_or_rotation_that_the_file_cannot_say_is_refused(
         with pytest.raises(UserError, match=reason):
             through(source, tmp_path / f"out.{suffix}", identity)
     assert not list(tmp_path.glob("out*")) and not list(tmp_path.glob(".tmp*"))
+
+
+def test_a_container_that_cannot_say_the_range_refuses_it(tmp_path: Path, identity: Runner) -> None:
+    source = write(tmp_path / "in.mkv", Clip(matrix="bt601", full_range=True))
+    with pytest.raises(UserError, match=r"ffv1 in nut cannot say .* full range; write \.mkv"):
+        through(source, tmp_path / "out.nut", identity)
+
+
+def test_the_sides_of_tiles_reach_the_network(tmp_path: Path, identity: Runner) -> None:
+    seen = []
+
+    def noted(part: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(part.shape[1:3]))
+        assert identity.frame
+        return identity.frame(part)
+
+    runner = replace(identity, frame=noted)
+    frame = Frame(np.zeros((75, 113, 3), np.uint8), 0, Fraction(1, 30))
+    (tiled,) = enhanced(runner, [frame], tile=64)
+    assert tiled.size == (150, 226)
+    assert len(seen) > 4
+    assert max(max(shape) for shape in seen) <= 64

@@ -1,12 +1,9 @@
 """Where live frames go."""
 
 import os
-import shutil
-import subprocess
 import sys
 import threading
 import types
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +13,6 @@ from kd_lightning.errors import UserError
 from kd_lightning.video.frame import Frame
 from kd_lightning.video.sinks import Pipe, VirtualCamera, Window
 from tests.video.live_parts import FakeCamera, frame
-
-
-@pytest.fixture(scope="module")
-def display() -> Iterator[str]:
-    """A display without a screen."""
-    if not shutil.which("Xvfb"):
-        pytest.skip("needs Xvfb")
-    pytest.importorskip("tkinter")
-    read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "320x240x24", "-nolisten", "tcp"]
-    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
-    os.close(write)
-    with os.fdopen(read) as numbers:
-        number = numbers.readline().strip()
-    yield f":{number}"
-    server.terminate()
-    server.wait(10)
 
 
 def gradient(number: int) -> Frame:

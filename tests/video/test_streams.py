@@ -1,6 +1,7 @@
 """What lies beside the frames: sound, subtitles, chapters, rotation, names; and the times."""
 
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 
 from kd_lightning.deploy.backends import Runner
 from kd_lightning.errors import UserError
+from kd_lightning.video.enhancing import enhanced
+from kd_lightning.video.pipeline import process
 from kd_lightning.video.reader import Reader
+from kd_lightning.video.writer import Encoding, Writer
 from tests.video.clips import TICK, Clip, Track, packets, picture, times, write
 from tests.video.test_matrix import through
 
@@ -79,9 +83,103 @@ def test_a_stream_that_the_container_cannot_hold_is_one_line(
     tmp_path: Path, identity: Runner
 ) -> None:
     source = rich_clip(tmp_path / "in.mkv")
-    with pytest.raises(UserError, match=r"mp4 cannot hold the \w+ stream"):
+    with pytest.raises(UserError, match=r"mp4 cannot hold the subtitle stream .*; write \.mkv$"):
         through(source, tmp_path / "out.mp4", identity, "h264")
     assert not (tmp_path / "out.mp4").exists()
+
+
+def with_data(path: Path) -> Path:
+    """A stream of telemetry beside the frames."""
+    plain = write(path.with_name("plain.ts"))
+    with av.open(str(plain)) as source, av.open(str(path), "w") as out:
+        video, data = out.add_stream_from_template(source.streams.video[0]), out.add_data_stream()
+        for number, packet in enumerate(p for p in source.demux() if p.size):
+            record = av.Packet(bytes([number]) * 20)
+            record.pts = record.dts = packet.dts
+            record.time_base = packet.time_base
+            for each, stream in ((packet, video), (record, data)):
+                each.stream = stream
+                out.mux(each)
+    return path
+
+
+def test_a_data_stream_is_copied_where_the_container_takes_it_and_else_named(
+    tmp_path: Path, identity: Runner
+) -> None:
+    source = with_data(tmp_path / "in.ts")
+    for suffix, kept in ((".ts", True), (".mkv", False), (".mp4", False)):
+        target = tmp_path / f"out{suffix}"
+        with Reader(source) as reader, Writer(target, Encoding("h264"), reader) as writer:
+            process(reader, lambda frames: enhanced(identity, frames), writer)
+        before, after = ([c for s in packets(p, "data") for _, c in s] for p in (source, target))
+        assert len(before) == 10
+        assert after == (before if kept else [])
+        named = ["the data stream 1 (bin_data) is left out: "]
+        assert [note[: len(named[0])] for note in writer.notes] == ([] if kept else named)
+
+
+def test_a_timecode_is_kept_by_containers_that_say_it_beside_the_frames(
+    tmp_path: Path, identity: Runner
+) -> None:
+    source = write(tmp_path / "in.mov", Clip(timecode="01:02:03:04"))
+    with av.open(str(source)) as file:
+        assert [stream.type for stream in file.streams] == ["video", "data"]
+    for suffix in (".mov", ".mkv"):
+        target = tmp_path / f"out{suffix}"
+        with Reader(source) as reader, Writer(target, Encoding("h264"), reader) as writer:
+            process(reader, lambda frames: enhanced(identity, frames), writer)
+        assert writer.notes == []
+        with av.open(str(target)) as file:
+            said = {key.lower(): value for key, value in file.streams.video[0].metadata.items()}
+        assert said["timecode"] == "01:02:03:04"
+
+
+def test_closed_captions_inside_the_video_are_named_as_left_out(tmp_path: Path) -> None:
+    plain = write(tmp_path / "plain.264", container="h264").read_bytes()
+    captions = b"\xb5\0\x31GA94\x03\x41\xff\xfc\x80\x80\xff"  # ATSC A/53: one pair of bytes
+    message = b"\0\0\0\1\6\4" + bytes([len(captions)]) + captions + b"\x80"
+    first_slice = plain.index(b"\0\0\1\x65")
+    source = tmp_path / "in.264"
+    source.write_bytes(plain[:first_slice] + message + plain[first_slice:])
+    for path, expected in (
+        (source, ["closed captions inside the video"]),
+        (tmp_path / "plain.264", []),
+    ):
+        with Reader(path) as reader:
+            assert len(list(reader)) == 10
+            assert reader.left_out == expected
+
+
+def test_counts_of_the_old_stream_are_not_said_of_the_new_one(
+    tmp_path: Path, identity: Runner
+) -> None:
+    source, target = write(tmp_path / "in.mkv"), tmp_path / "out.nut"
+    with av.open(str(source)) as file:
+        assert "DURATION" in file.streams.video[0].metadata
+    with Reader(source) as reader, Writer(target, Encoding("ffv1"), reader) as writer:
+        for frame in islice(reader, 3):  # as an interrupted run does
+            writer.write(frame)
+    with av.open(str(target)) as file:
+        assert "DURATION" not in file.streams.video[0].metadata
+    with Reader(target) as reader:
+        assert len(list(reader)) == 3
+        assert reader.problems == []
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".nut", ".mov"])
+def test_sound_as_it_usually_is_goes_from_a_container_to_the_same(
+    suffix: str, tmp_path: Path, identity: Runner
+) -> None:
+    plain, source = write(tmp_path / "plain.mp4", Clip(audio=1)), tmp_path / f"in{suffix}"
+    with av.open(str(plain)) as file, av.open(str(source), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s) for s in file.streams}
+        for packet in (p for p in file.demux() if p.size):
+            packet.stream = streams[packet.stream.index]
+            out.mux(packet)
+    target = tmp_path / f"out{suffix}"
+    assert through(source, target, identity, "h264") == []
+    (before,), (after,) = packets(source, "audio"), packets(target, "audio")
+    assert [content for _, content in after] == [content for _, content in before]
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])

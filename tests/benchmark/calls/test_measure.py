@@ -107,7 +107,7 @@ def test_a_clip_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no clip named talk"):
         read_clips(tmp_path, ["talk"])
     (tmp_path / "talk.mkv").write_bytes(b"no video")
-    with pytest.raises(UserError, match=r"talk\.mkv: not a readable video"):
+    with pytest.raises(UserError, match=r"talk\.mkv: not a video"):
         read_clip(tmp_path / "talk.mkv")
 
 
