@@ -16,6 +16,7 @@ from pathlib import Path
 
 from experiments.web.page import film, opened
 
+STUDENT = "student_tiny"
 RATE = 30  # frames a second of the camera
 SIZES = ((320, 180), (640, 360))
 SECONDS = 10
@@ -35,8 +36,9 @@ FIGURES = """Object.fromEntries([...document.querySelectorAll("#figures dd")].ma
 def measured(engine: str, width: int, height: int, folder: Path) -> dict[str, object]:
     camera = film(folder / f"{width}.y4m", width, height, RATE)
     with opened(camera, COUNT, gpu=engine != "wasm") as page:
+        page.select_option("#student", label=STUDENT)
         page.select_option("#engine", engine)
-        page.wait_for_selector(f"#status:has-text(' on {engine}')")
+        page.wait_for_selector(f"#status:has-text('{STUDENT} on {engine}')")
         page.select_option("#camera-size", f"{width}x{height}")
         page.click("#camera")
         page.wait_for_timeout(3000)

@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 
 from kd_lightning.deploy.export import export
 from kd_lightning.models.pretrained import shipped
-from tests.web.chromium import FLAGS, WEB, executable, serving
+from tests.web.chromium import SWIFTSHADER, WEB, executable, serving
 
 STUDENTS = ("student_micro", "student_tiny")
 SIZE = (160, 90)  # of the LR frame
@@ -83,7 +83,7 @@ def served() -> dict[str, bytes]:
 def main() -> None:
     load = round(os.getloadavg()[0], 2)
     with serving(WEB, served()) as address, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable(), args=FLAGS)
+        browser = driver.chromium.launch(executable_path=executable(), args=SWIFTSHADER)
         page = browser.new_page()
         page.goto(f"{address}/blank.html")
         results = [row for name in STUDENTS for row in page.evaluate(MEASURE, [name, *SIZE])]
