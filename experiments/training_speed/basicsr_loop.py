@@ -22,13 +22,11 @@ ends: list[tuple[float, float]] = []  # seconds, CPU seconds of this process
 
 @ARCH_REGISTRY.register()
 class OurStudent(nn.Module):
-    """The student, from the LR image as BasicSR's networks are; its layers are called one by one,
-    not on the faster path that is ours."""
+    """The student, from the LR image as BasicSR's networks are."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__()
         self.student = StudentFast(**arguments)
-        self.student.body = nn.Sequential(*self.student.body)
 
     def forward(self, lr: Tensor) -> Tensor:
         return super_resolve(self.student, lr)

@@ -16,7 +16,6 @@ from kd_lightning.models.int8 import Int8Conv, Uint8ReLU
 from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
 from kd_lightning.models.network import Network
 from kd_lightning.models.rep import RepConv
-from kd_lightning.models.stack import ConvolutionStack
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "prelu": nn.PReLU}
 
@@ -44,7 +43,7 @@ def convolution_stack(
             layer = Int8Conv if int8 else nn.Conv2d
             layers.append(layer(fan_in, fan_out, 3, padding=1))
         layers.append(activation())
-    return ConvolutionStack(*layers[:-1])
+    return nn.Sequential(*layers[:-1])
 
 
 class StudentCNN(Network):
