@@ -36,7 +36,8 @@ FIGURES = """Object.fromEntries([...document.querySelectorAll("#figures dd")].ma
 def measured(engine: str, width: int, height: int, folder: Path) -> dict[str, object]:
     camera = film(folder / f"{width}.y4m", width, height, RATE)
     with opened(camera, COUNT, gpu=engine != "wasm") as page:
-        page.select_option("#student", label=STUDENT)
+        option = page.locator(f"#student option:has-text('{STUDENT}:')")
+        page.select_option("#student", option.get_attribute("value"))
         page.select_option("#engine", engine)
         page.wait_for_selector(f"#status:has-text('{STUDENT} on {engine}')")
         page.select_option("#camera-size", f"{width}x{height}")

@@ -15,7 +15,7 @@ pytest.importorskip("av")
 
 from kd_lightning.errors import UserError
 from kd_lightning.video.camera import open_camera, open_device, open_stream
-from kd_lightning.video.frame import Frame
+from kd_lightning.video.frame import Color, Frame
 from kd_lightning.video.writer import Encoding, Writer
 from kd_lightning.yuv import rgb_to_yuv
 from tests.video.live_parts import frame
@@ -108,9 +108,10 @@ def test_a_container_on_standard_input_is_read_while_it_is_written(tmp_path: Pat
             grey = np.full((240, 320, 3), 50, np.uint8)
             noise = np.random.default_rng(0).integers(0, 256, grey.shape, np.uint8)
             image, noise = (rgb_to_yuv(rgb, "bt601") for rgb in (grey, noise))
-            writer.write(Frame(image, 0, Fraction(1, 25)))
+            usual = Color("bt601")
+            writer.write(Frame(image, 0, Fraction(1, 25), color=usual))
             for number in range(1, 12):
-                writer.write(Frame(noise, number, Fraction(1, 25)))
+                writer.write(Frame(noise, number, Fraction(1, 25), color=usual))
             assert int(reader.stdout.readline()) in (49, 50, 51)
         reader.stdin.close()
         assert len(reader.stdout.readlines()) == 11
