@@ -183,22 +183,6 @@ def test_one_slider_moves_the_images_of_all_chosen_runs(tmp_path: Path, opened: 
     assert widths == [8, 8]
 
 
-def test_a_watched_page_follows_its_file_and_keeps_what_was_chosen(
-    tmp_path: Path, opened: Opener
-) -> None:
-    """`kd-dashboard --watch` writes the file again; the page loads it by itself."""
-    logs, file = tmp_path / "logs", tmp_path / "page.html"
-    shutil.copytree(EXPERIMENTS / "small_runs" / "alpha_0.5", logs / "first")
-    file.write_text(page_of([logs], watch=1))
-    page = opened(file)
-    page.fill("#filter", "alpha<1")
-    shutil.copytree(EXPERIMENTS / "small_runs" / "alpha_0.7", logs / "second")
-    file.write_text(page_of([logs]))  # the last one, which loads no more
-    page.wait_for_function("document.querySelectorAll('#table tbody tr').length === 2")
-    assert texts(page, "#table tbody th") == ["first", "second"]
-    assert page.input_value("#filter") == "alpha<1"
-
-
 def test_a_hostile_run_folder_is_shown_as_text(tmp_path: Path, opened: Opener) -> None:
     (tmp_path / "page.html").write_text(page_of([hostile(tmp_path / "logs")]))
     page = opened(tmp_path / "page.html")
