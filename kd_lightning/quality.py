@@ -13,6 +13,7 @@ from torch import Tensor
 
 WINDOW = 11  # pixels, side of SSIM's Gaussian window
 SIGMA = 1.5  # pixels
+C1, C2 = 0.01**2, 0.03**2  # what keeps SSIM's quotients finite, (K * data range)**2
 BLOCK = 128  # columns of a banded matrix product
 
 
@@ -41,9 +42,8 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
         mean_x, mean_y, square, product = _blur(torch.stack((x, y, x * x + y * y, x * y)))
         mean_product = mean_x * mean_y
         mean_square = mean_x.square() + mean_y.square()
-        c1, c2 = 0.01**2, 0.03**2
-        luminance = (2 * mean_product + c1) / (mean_square + c1)
-        structure = (2 * (product - mean_product) + c2) / (square - mean_square + c2)
+        luminance = (2 * mean_product + C1) / (mean_square + C1)
+        structure = (2 * (product - mean_product) + C2) / (square - mean_square + C2)
         return (luminance * structure).mean(dim=(1, 2, 3))
 
 

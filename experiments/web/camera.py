@@ -7,14 +7,13 @@ beside itself.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
 from itertools import pairwise
 from pathlib import Path
 
-from experiments.web.page import film, opened
+from experiments.web.page import film, opened, write
 
 STUDENT = "student_tiny"
 RATE = 30  # frames a second of the camera
@@ -68,9 +67,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = [measured(options.engine, *size, Path(folder)) for size in SIZES]
     result = {"processors": os.cpu_count(), "camera frames/s": RATE, "rows": rows}
-    path = Path(__file__).with_name("camera.json")
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(path.read_text())
+    write(Path(__file__).with_name("camera.json"), result)
 
 
 if __name__ == "__main__":

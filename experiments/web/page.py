@@ -1,7 +1,9 @@
-"""web/dist, built if need be, in a headless Chromium with a fake camera."""
+"""Pages in a headless Chromium: web/dist, built if need be, with a fake camera; a blank one for
+scripts that measure. And the file of what they found."""
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import skimage.data
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.web.chromium import SWIFTSHADER, WITHOUT_GPU, Chromium
+from tests.web.chromium import SWIFTSHADER, WEB, WITHOUT_GPU, Chromium, serving
 from web.build import DIST, build, stale
 from web.serve import server
 
@@ -39,6 +41,31 @@ def opened(
         chromium.close()
     served.shutdown()
     served.server_close()
+
+
+@contextmanager
+def blank(folder: Path, files: dict[str, bytes], flags: Sequence[str]) -> Iterator[Any]:
+    """An empty playwright page of a server that has `folder` and `files` (path -> content)."""
+    files = {"/blank.html": b"<!doctype html><body>", **files}
+    with serving(folder, files) as address, sync_playwright() as driver:
+        chromium = Chromium(driver, flags)
+        page = chromium.browser.new_page()
+        page.goto(f"{address}/blank.html")
+        yield page
+        chromium.close()
+
+
+def sources(pattern: str = "*.*") -> dict[str, bytes]:
+    """web/src by path, as `blank` serves it: /src/kd-web.js, ..."""
+    files = (WEB / "src").rglob(pattern)
+    return {f"/{path.relative_to(WEB).as_posix()}": path.read_bytes() for path in files}
+
+
+def write(target: Path, found: object) -> None:
+    """Into a JSON file, and onto the screen."""
+    text = json.dumps(found, indent=1)
+    target.write_text(text + "\n")
+    print(text)
 
 
 def film(path: Path, width: int, height: int, rate: int, frames: int = 30) -> Path:

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
+from experiments.web.page import blank, sources, write
 from kd_lightning.deploy.export import export
 from kd_lightning.models.pretrained import shipped
 from kd_lightning.quality import scores
-from tests.web.chromium import SWIFTSHADER, WEB, Chromium, serving
+from tests.web.chromium import SWIFTSHADER
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "photos" / "valid_HR"
 STUDENTS = ("student_tiny", "student_fast")
@@ -95,9 +95,8 @@ def main() -> None:
     photos = [middle(path) for path in paths]
     small = [photo.resize((320, 180), Image.Resampling.BICUBIC) for photo in photos]
     bicubic = [image.resize((640, 360), Image.Resampling.BICUBIC) for image in small]
-    served = {"/blank.html": b"<!doctype html><body>"}
+    served = sources()
     served["/peers.js"] = Path(__file__).with_name("peers.js").read_bytes()
-    served |= {f"/{p.relative_to(WEB)}": p.read_bytes() for p in (WEB / "src").rglob("*.*")}
     for number, image in enumerate(small):
         file = io.BytesIO()
         image.save(file, "png")
@@ -107,10 +106,7 @@ def main() -> None:
         served[f"/models/{name}.kdw"] = Path(options.folder, f"{name}.kdw").read_bytes()
     times: dict[str, list[float]] = {name: [] for name in METHODS}
     quality: dict[str, list[float]] = {}
-    with serving(options.folder, served) as address, sync_playwright() as driver:
-        chromium = Chromium(driver, SWIFTSHADER)
-        page = chromium.browser.new_page()
-        page.goto(f"{address}/blank.html")
+    with blank(options.folder, served, SWIFTSHADER) as page:
         for name, way in METHODS.items():
             page.evaluate(START, [name, *way])
             print(name, "is ready", file=sys.stderr)
@@ -120,8 +116,7 @@ def main() -> None:
                 times[name] += [ms for ms, _ in runs]
                 pairs = zip(runs, photos, strict=True)
                 quality[name] = [psnr_y(sr, photo) for (_, sr), photo in pairs]
-        version = chromium.browser.version
-        chromium.close()
+        version = page.context.browser.version
     quality["bicubic"] = [psnr_y(*pair) for pair in zip(bicubic, photos, strict=True)]
     rows = [
         {
@@ -143,9 +138,7 @@ def main() -> None:
         "images": [path.name for path in paths],
         "rows": rows,
     }
-    text = json.dumps(result, indent=1)
-    Path(__file__).with_name("peers.json").write_text(text + "\n")
-    print(text)
+    write(Path(__file__).with_name("peers.json"), result)
 
 
 if __name__ == "__main__":

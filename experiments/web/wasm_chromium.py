@@ -14,11 +14,10 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import sync_playwright
-
+from experiments.web.page import blank, sources, write
 from kd_lightning.deploy.export import export
 from kd_lightning.models.pretrained import shipped
-from tests.web.chromium import WEB, WITHOUT_GPU, Chromium, serving
+from tests.web.chromium import WITHOUT_GPU
 
 STUDENT = "student_tiny"
 SIZES = ((320, 180), (640, 360))
@@ -75,8 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where npm installed onnxruntime-web")
     options = parser.parse_args()
-    served = {"/blank.html": b"<!doctype html><body>"}
-    served |= {f"/{p.relative_to(WEB)}": p.read_bytes() for p in (WEB / "src").rglob("*.*")}
+    served = sources()
     with TemporaryDirectory() as folder:
         for kind in ("kdw", "onnx"):
             file = Path(folder) / f"{STUDENT}.{kind}"
@@ -84,13 +82,9 @@ def main() -> None:
             served[f"/model.{kind}"] = file.read_bytes()
     package = options.folder / "node_modules" / "onnxruntime-web" / "package.json"
     load = round(os.getloadavg()[0], 2)
-    with serving(options.folder, served) as address, sync_playwright() as driver:
-        chromium = Chromium(driver, WITHOUT_GPU)
-        page = chromium.browser.new_page()
-        page.goto(f"{address}/blank.html")
+    with blank(options.folder, served, WITHOUT_GPU) as page:
         results = [page.evaluate(MEASURE, size) for size in SIZES]
-        version = chromium.browser.version
-        chromium.close()
+        version = page.context.browser.version
     peer = f"onnxruntime-web {json.loads(package.read_text())['version']}"
     found = {
         "student": STUDENT,
@@ -105,9 +99,7 @@ def main() -> None:
         },
         "results": results,
     }
-    text = json.dumps(found, indent=1)
-    Path(__file__).with_name("wasm_chromium.json").write_text(text + "\n")
-    print(text)
+    write(Path(__file__).with_name("wasm_chromium.json"), found)
 
 
 if __name__ == "__main__":

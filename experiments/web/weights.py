@@ -7,16 +7,14 @@ In one headless Chromium, whose GPU is SwiftShader; the least of interleaved run
 weights.json beside itself. What literals gain and how long they compile is SwiftShader's here.
 """
 
-import json
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import sync_playwright
-
+from experiments.web.page import blank, sources, write
 from kd_lightning.deploy.export import export
 from kd_lightning.models.pretrained import shipped
-from tests.web.chromium import SWIFTSHADER, WEB, executable, serving
+from tests.web.chromium import SWIFTSHADER, WEB
 
 STUDENTS = ("student_micro", "student_tiny")
 SIZE = (160, 90)  # of the LR frame
@@ -61,9 +59,7 @@ async ([student, width, height]) => {
 
 def served() -> dict[str, bytes]:
     """What is served beside `web/`: students, and in /literals/ the engines with other shaders."""
-    files = {"/blank.html": b"<!doctype html><body>"}
-    for path in (WEB / "src").rglob("*.js"):
-        files[f"/literals/{path.relative_to(WEB / 'src').as_posix()}"] = path.read_bytes()
+    files = {path.replace("/src/", "/literals/", 1): js for path, js in sources("*.js").items()}
     files["/literals/literals.js"] = Path(__file__).with_name("literals.js").read_bytes()
     for language in ("wgsl", "glsl"):
         shaders = f"/literals/shaders/{language}"
@@ -82,13 +78,9 @@ def served() -> dict[str, bytes]:
 
 def main() -> None:
     load = round(os.getloadavg()[0], 2)
-    with serving(WEB, served()) as address, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable(), args=SWIFTSHADER)
-        page = browser.new_page()
-        page.goto(f"{address}/blank.html")
+    with blank(WEB, served(), SWIFTSHADER) as page:
         results = [row for name in STUDENTS for row in page.evaluate(MEASURE, [name, *SIZE])]
-        version = browser.version
-        browser.close()
+        version = page.context.browser.version
     found = {
         "browser": version,
         "processors": os.cpu_count(),
@@ -97,9 +89,7 @@ def main() -> None:
         "keys": "[creation and first frame, a frame]",
         "results": results,
     }
-    text = json.dumps(found, indent=1)
-    Path(__file__).with_name("weights.json").write_text(text + "\n")
-    print(text)
+    write(Path(__file__).with_name("weights.json"), found)
 
 
 if __name__ == "__main__":

@@ -95,8 +95,7 @@ def _parameters(layer: Layer) -> dict[str, Tensor]:
     if layer.step is None:
         kept |= {"weight": layer.weight.bfloat16(), "bias": layer.bias.bfloat16()}
     else:
-        whole = (layer.weight / layer.step[:, None, None, None]).round().to(torch.int8)
-        kept |= {"weight": whole, "step": layer.step, "bias": layer.bias}
+        kept |= {"weight": layer.whole.to(torch.int8), "step": layer.step, "bias": layer.bias}
     return {part: tensor for part, tensor in kept.items() if tensor is not None}
 
 

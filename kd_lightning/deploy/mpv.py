@@ -109,8 +109,7 @@ def _in_units(body: PlainBody) -> Iterator[Layer]:
         if layer.step is None:
             yield replace(layer, weight=layer.weight * ratio, bias=bias)
         else:
-            whole = (layer.weight / layer.step[:, None, None, None]).round()
-            yield replace(layer, weight=whole, bias=bias, step=layer.step * ratio)
+            yield replace(layer, weight=layer.whole, bias=bias, step=layer.step * ratio)
 
 
 def shader(body: PlainBody, name: str) -> str:

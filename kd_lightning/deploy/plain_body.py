@@ -36,6 +36,12 @@ class Layer:
     top: Tensor | None = None
     step: Tensor | None = None
 
+    @property
+    def whole(self) -> Tensor:
+        """`weight` in steps: whole numbers, float32."""
+        assert self.step is not None
+        return (self.weight / self.step[:, None, None, None]).round()
+
     def __call__(self, maps: Tensor) -> Tensor:
         maps = F.conv2d(maps, self.weight, self.bias, padding=1)
         if self.activation == "relu":

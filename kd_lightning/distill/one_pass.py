@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kd_lightning.quality import WINDOW, ssim_band
+from kd_lightning.quality import C1, C2, WINDOW, ssim_band
 
 TILE = 64  # SSIM windows of a tile to each side
 PIXELS = 50_000  # values of a map of a tile: with twenty maps it fits in the caches
-C1, C2 = 0.01**2, 0.03**2
 
 
 def weighted_losses(
