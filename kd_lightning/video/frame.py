@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +46,9 @@ class Frame:
     duration: int = 0
     color: Color = Color()
 
-    @property
+    @cached_property
     def pixels(self) -> Pixels:
-        """The image as RGB, uint8 (h, w, 3)."""
+        """The image as RGB, uint8 (h, w, 3), converted once."""
         if isinstance(self.image, Yuv):
             return yuv_to_rgb(self.image, self.color.matrix, self.color.full_range)
         return self.image

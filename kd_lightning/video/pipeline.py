@@ -73,7 +73,9 @@ def process(
 
     def reading() -> None:
         for item in source.items():
-            read.put(item.with_image(item.pixels) if isinstance(item, Frame) else item)
+            if isinstance(item, Frame):
+                _ = item.pixels  # converted in this thread, and kept beside the planes
+            read.put(item)
             if stop.is_set():
                 return
 

@@ -1,0 +1,81 @@
+"""Where planes come straight from the network, and where every pixel keeps a colour of its own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("openvino")
+
+from kd_lightning.deploy.backends import Runner, from_network
+from kd_lightning.deploy.enhance import enhance
+from kd_lightning.models.students import StudentFast
+from kd_lightning.video.reader import Reader
+from kd_lightning.yuv import Matrix, Plane, Yuv
+from tests.video.test_matrix import through
+
+COUNT = 3
+HEIGHT, WIDTH = 24, 32
+
+
+@pytest.fixture(scope="module")
+def runner() -> Runner:
+    """A student whose frames OpenVINO gives as planes."""
+    torch.manual_seed(3)
+    network = StudentFast(width=8, depth=3).eval()
+    made = from_network(network, "openvino", torch.device("cpu"), "fp32")
+    assert made.planes
+    return made
+
+
+def stripes(path: Path, kind: str) -> Path:
+    """A file without loss: columns of red and blue, two pixels wide, which move."""
+    with av.open(str(path), "w") as file:
+        video = file.add_stream("ffv1", rate=30)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, kind
+        for number in range(COUNT):
+            red = (np.arange(WIDTH) + number) // 2 % 2 == 0
+            rgb = np.where(red[:, None], (200, 30, 30), (30, 30, 200)).astype(np.uint8)
+            image = np.broadcast_to(rgb, (HEIGHT, WIDTH, 3)).copy()
+            frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format=kind)
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+    return path
+
+
+def counted(runner: Runner) -> tuple[Runner, list[Plane]]:
+    """The runner, and the frames that it is asked for the planes of."""
+    asked: list[Plane] = []
+
+    def planes(frame: Plane, matrix: Matrix, full_range: bool) -> Yuv:
+        assert runner.planes
+        asked.append(frame)
+        return runner.planes(frame, matrix, full_range)
+
+    return replace(runner, planes=planes), asked
+
+
+@pytest.mark.parametrize("kind", ["bgr0", "yuv444p"])
+def test_each_pixel_of_rgb_and_444_keeps_its_colour_through_openvino(
+    kind: str, tmp_path: Path, runner: Runner
+) -> None:
+    source, target = stripes(tmp_path / "in.mkv", kind), tmp_path / "out.mkv"
+    assert through(source, target, runner) == []
+    with Reader(source) as before, Reader(target) as after:
+        pairs = list(zip(before, after, strict=True))
+        assert after.info.format == kind
+    assert len(pairs) == COUNT
+    for small, large in pairs:
+        expected = enhance(runner, small.pixels).astype(int)
+        assert np.abs(large.pixels - expected).max() <= (0 if kind == "bgr0" else 3)
+
+
+def test_frames_of_half_chroma_become_planes_without_an_rgb_image(
+    tmp_path: Path, runner: Runner
+) -> None:
+    runner, asked = counted(runner)
+    through(stripes(tmp_path / "in.mkv", "yuv420p"), tmp_path / "out.mkv", runner)
+    assert [frame.shape for frame in asked] == COUNT * [(HEIGHT, WIDTH, 3)]
