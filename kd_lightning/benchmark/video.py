@@ -117,11 +117,11 @@ def student(small: Path, runner: Runner) -> Row:
         runner.planes(images[0], "bt601", False)
     count = max(FRAMES[1], min(FRAMES[0], round(SECONDS * alone(runner, images[:3]))))
     single, reports = [], []
-    start, others = time.perf_counter(), others_seconds()
+    busy = Others()
     for _ in range(ROUNDS):
         single.append(alone(runner, images[:count]))
         reports.append(file_to_file(small, runner, count))
-    others = (others_seconds() - others) / (time.perf_counter() - start)
+    others = busy.cores()
     best = max(reports, key=lambda report: report.frames / report.seconds)
     fps = best.frames / best.seconds
     return {
@@ -130,7 +130,7 @@ def student(small: Path, runner: Runner) -> Row:
         "fps": fps,
         "lost": 1 - fps / max(single),
         "waited": best.waited,
-        "others": max(0.0, others),
+        "others": others,
         "planes": runner.planes is not None,
     }
 
@@ -138,6 +138,18 @@ def student(small: Path, runner: Runner) -> Row:
 def file_to_file(small: Path, runner: Runner, count: int) -> Report:
     with Reader(small) as reader, Writer(small.with_name("out.mp4"), Encoding(), reader) as writer:
         return process(Few(reader, count), lambda frames: enhanced(runner, frames), writer)
+
+
+class Others:
+    """How busy other programs keep the machine, from now on."""
+
+    def __init__(self) -> None:
+        self._start, self._before = time.perf_counter(), others_seconds()
+
+    def cores(self) -> float:
+        """CPU cores, on average."""
+        seconds = time.perf_counter() - self._start
+        return max(0.0, others_seconds() - self._before) / seconds
 
 
 class Few:
@@ -181,13 +193,14 @@ def peer(small: Path, size: str, name: str) -> Row:
         out = target.add_stream(codec.encoder, rate=30, options={**codec.options, "crf": "18"})
         out.width, out.height, out.pix_fmt = width, height, "yuv420p"
         out.codec_context.time_base = stream.time_base
-        start, count = time.perf_counter(), 0
+        start, count, busy = time.perf_counter(), 0, Others()
         for frame in source.decode(stream):
             graph.push(frame)
             target.mux(out.encode(graph.pull()))
             count += 1
         target.mux(out.encode(None))
-        return {"frames": count, "fps": count / (time.perf_counter() - start)}
+        fps = count / (time.perf_counter() - start)
+        return {"frames": count, "fps": fps, "others": busy.cores()}
 
 
 def add(folder: Path, clip: str, machine: Row, row: Row) -> None:
