@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -62,27 +64,32 @@ def test_what_cannot_be_is_one_line(
     assert line.startswith(f"kd-dashboard: {expected}")
 
 
-def test_page_follows_the_runs_while_it_is_watched(tmp_path: Path) -> None:
-    shutil.copytree(EVIDENCE, tmp_path / "logs" / "0")
-    page = tmp_path / "page.html"
+@contextmanager
+def watching(logs: Path, page: Path) -> Iterator[None]:
+    """`kd-dashboard logs -o page --watch`, each second, once it has written; Ctrl-C at the end."""
     code = "import kd_lightning.commands.dashboard as d, sys; d.SECONDS = 1; sys.exit(d.main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "logs"), "-o", str(page), "--watch"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    words = [sys.executable, "-c", code, str(logs), "-o", str(page), "--watch"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert process.stdout
+            assert b"written" in process.stdout.readline()
+            yield
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def test_page_follows_the_runs_while_it_is_watched(tmp_path: Path) -> None:
+    logs, page = tmp_path / "logs", tmp_path / "page.html"
+    shutil.copytree(EVIDENCE, logs / "0")
+    with watching(logs, page):
+        assert content(page)["watch"] == 1
+        shutil.copytree(EVIDENCE, logs / "1")
         until = time.monotonic() + 60
-        while not page.exists() or len(content(page)["runs"]) < 2:
-            if page.exists() and not (tmp_path / "logs" / "1").exists():
-                assert content(page)["watch"] == 1
-                shutil.copytree(EVIDENCE, tmp_path / "logs" / "1")
+        while len(content(page)["runs"]) < 2:
             assert time.monotonic() < until
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
     assert content(page)["watch"] == 0
     assert len(content(page)["runs"]) == 2
 

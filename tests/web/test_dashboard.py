@@ -10,11 +10,13 @@ from PIL import Image
 
 from kd_lightning.runs.benchmark import read_benchmark
 from kd_lightning.runs.dashboard import page as page_of
+from tests.commands.test_dashboard import watching
 from tests.run_folders.test_dashboard import hostile
 from tests.runs import ROOT
 
 EXPERIMENTS = ROOT / "experiments"
 SECOND = 1000.0  # milliseconds
+WAIT = 30_000.0  # milliseconds until a watched page has loaded itself again
 Opener = Callable[..., Any]
 FILTERS = {
     "small_runs alpha_": {f"small_runs/alpha_{alpha}" for alpha in ("0.5", "0.7", "1")},
@@ -83,16 +85,14 @@ def test_thirty_runs_can_be_used_within_a_second(experiments: Path, opened: Open
 def test_table_sorts_by_mouse_and_by_keyboard(experiments: Path, opened: Opener) -> None:
     page = opened(experiments)
     page.click("button[data-sort='set5/psnr_y']")
-    column = texts(page, "#table thead th").index("set5 PSNR-Y ▼")
-    cells = texts(page, f"#table tbody tr > :nth-child({column + 1})")
+    cells = texts(page, f"#table tbody tr > :nth-child({column(page, 'set5 PSNR-Y ▼')})")
     scores = [float(cell) for cell in cells if cell]
     assert scores == sorted(scores, reverse=True)
     assert cells[: len(scores)] == [cell for cell in cells if cell]  # those without come last
     page.focus("button[data-sort='set5/psnr_y']")
     page.keyboard.press("Enter")
-    again = [
-        float(cell) for cell in texts(page, f"#table tbody tr > :nth-child({column + 1})") if cell
-    ]
+    cells = texts(page, f"#table tbody tr > :nth-child({column(page, 'set5 PSNR-Y ▲')})")
+    again = [float(cell) for cell in cells if cell]
     assert again == sorted(scores)
     assert page.evaluate("document.activeElement.dataset.sort") == "set5/psnr_y"
     assert page.locator("th[aria-sort=ascending]").count() == 1
@@ -181,6 +181,35 @@ def test_one_slider_moves_the_images_of_all_chosen_runs(tmp_path: Path, opened: 
         "[...document.querySelectorAll('#image img')].map((i) => i.naturalWidth)"
     )
     assert widths == [8, 8]
+
+
+def test_a_watched_page_follows_a_run_that_writes_and_keeps_what_was_chosen(
+    tmp_path: Path, opened: Opener
+) -> None:
+    from playwright.sync_api import expect
+
+    logs, file = tmp_path / "logs", tmp_path / "page.html"
+    for name, alpha in (("first", "0.5"), ("other", "1")):
+        shutil.copytree(EXPERIMENTS / "small_runs" / f"alpha_{alpha}", logs / name)
+    curves = logs / "first" / "metrics.csv"
+    whole = curves.read_text()
+    curves.write_text("".join(whole.splitlines(keepends=True)[:40]))
+    with watching(logs, file):
+        page = opened(file)
+        page.fill("#filter", "alpha<1")
+        steps = page.locator(f"#table tbody tr > :nth-child({column(page, 'steps')})")
+        before = int(steps.inner_text())
+        curves.write_text(whole)
+        shutil.copytree(EXPERIMENTS / "small_runs" / "alpha_0.7", logs / "second")
+        expect(page.locator("#table tbody th")).to_have_text(["first", "second"], timeout=WAIT)
+        expect(steps.first).not_to_have_text(str(before), timeout=WAIT)
+        expect(page.locator("#filter")).to_have_value("alpha<1")
+        page.close()  # it goes on loading itself
+
+
+def column(page: Any, label: str) -> int:
+    """The place of a column of the table, from 1."""
+    return texts(page, "#table thead th").index(label) + 1
 
 
 def test_a_hostile_run_folder_is_shown_as_text(tmp_path: Path, opened: Opener) -> None:
