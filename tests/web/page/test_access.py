@@ -8,6 +8,13 @@ import pytest
 
 Visit = Callable[..., Any]
 AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
+LATE = """
+const early = fetch;
+globalThis.fetch = async (...all) => {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    return early(...all);
+};
+"""
 PHONE = {"width": 360, "height": 740}
 
 
@@ -54,8 +61,10 @@ def test_actual_pixels_show_one_pixel_of_the_output_as_one_of_the_screen(
 
 
 def test_benchmark_is_shown_and_copied(visit: Visit, plain_site: str) -> None:
+    """Also where the list of students comes late: Start waits for it."""
     page = visit(
         f"{plain_site}/?benchmark&student=random&engine=wasm&size=320x180",
+        LATE,
         ready="#start",
         permissions=["clipboard-read", "clipboard-write"],
     )

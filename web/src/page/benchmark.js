@@ -45,6 +45,7 @@ export async function showBenchmark(models) {
     find("#status").textContent = "Copied.";
   });
   write();
+  find("#start").disabled = false; // before that a click would be lost
 }
 
 async function machine() {
@@ -81,7 +82,7 @@ const MARKUP = `
     fastest frame of one second, frames a second, milliseconds of the first frame with what is
     compiled for it, and how far the output is from torch in levels of 0 to 255.</p>
   <div class="bar">
-    <button id="start" type="button">Start</button>
+    <button id="start" type="button" disabled>Start</button>
     <button id="copy" type="button" disabled>Copy the result</button>
     <a href="./">Back</a>
   </div>
