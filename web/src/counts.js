@@ -2,7 +2,7 @@
  * What a frame costs on a GPU, counted from how the engines lay a network out and not measured.
  */
 
-import { geometry, groupsOf, packedBytes, passesOf, planes, shares } from "./shaders/groups.js";
+import { geometry, groupsOf, inUnits, packedBytes, passesOf, planes, shares } from "./shaders/groups.js";
 
 /** Of most desktop GPUs; the least that WebGL2 allows is LEAST. */
 export const USUAL = { drawBuffers: 8, blockBytes: 65536 };
@@ -18,6 +18,7 @@ export const LEAST = { drawBuffers: 4, blockBytes: 16384 };
  */
 export function counts(engine, model, width, height, { drawBuffers, blockBytes } = USUAL) {
   const size = geometry(model, width, height);
+  const layers = inUnits(model);
   const blocks = size.blocksWide * size.blocksHigh;
   const frame = 4 * width * height;
   const output = 4 * size.outWidth * size.outHeight;
@@ -26,17 +27,17 @@ export function counts(engine, model, width, height, { drawBuffers, blockBytes }
   const elements = engine === "webgpu"
     ? planes(model, size).plane
     : (size.blocksWide + 2) * (size.blocksHigh + 2);
-  const layerPasses = model.layers.map((layer) =>
+  const layerPasses = layers.map((layer) =>
     engine === "webgpu" ? [[0, groupsOf(layer.out)]] : passesOf(layer, drawBuffers, blockBytes));
   const sourcePasses = engine === "webgpu" ? 1 : shares(size.sourceGroups, drawBuffers).length;
-  const parameters = sum(model.layers, (layer) => packedBytes(layer, groupsOf(layer.out)));
-  const layerTraffic = sum(model.layers, (layer, index) =>
+  const parameters = sum(layers, (layer) => packedBytes(layer, groupsOf(layer.out)));
+  const layerTraffic = sum(layers, (layer, index) =>
     element * blocks * (layerPasses[index].length * groupsOf(layer.in) + groupsOf(layer.out)));
   const detail = model.layers.length ? element * blocks * size.imageGroups : 0;
   const base = model.takesLr ? frame : element * blocks * size.imageGroups;
   return {
     passes: sourcePasses + sum(layerPasses, (passes) => passes.length) + 1,
-    multiplyAdds: sum(model.layers, (layer) => 144 * groupsOf(layer.in) * groupsOf(layer.out) * blocks),
+    multiplyAdds: sum(layers, (layer) => 144 * groupsOf(layer.in) * groupsOf(layer.out) * blocks),
     traffic: sourcePasses * frame + element * blocks * size.sourceGroups + layerTraffic + parameters
       + base + detail + output,
     memory: frame + element * elements * maps + parameters,

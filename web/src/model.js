@@ -3,9 +3,9 @@
  *
  * @typedef {{in: number, out: number, activation: "none" | "relu" | "prelu" | "relu8",
  *   weight: Float32Array, step: Float32Array | null, bias: Float32Array, slope: Float32Array | null,
- *   top: number | null, peak: Float32Array}} Layer
+ *   level: number | null, peak: Float32Array}} Layer
  *   `weight` is (out, in, 3, 3), in units of `step` where there is one; `step`, `slope` and `peak`
- *   are (out).
+ *   are (out); `level`, of relu8, is how far apart two of its 256 levels are, as float32 has it.
  * @typedef {{width: number, height: number, data: Uint8Array}} Pixels  (height, width, 3)
  * @typedef {{name: string, scale: number, takesLr: boolean, factor: number, radius: number,
  *   degradation: string | null, parameters: number, layers: Layer[],
@@ -44,7 +44,7 @@ export function parseModel(buffer, source = "model") {
       step: dtype === "I8" ? part("step").data : null,
       bias: part("bias").data,
       slope: slope && slope.length === 1 ? new Float32Array(layer.out).fill(slope[0]) : slope,
-      top: layer.activation === "relu8" ? part("top").data[0] : null,
+      level: layer.activation === "relu8" ? Math.fround(part("top").data[0] / 255) : null,
       peak: part("peak").data,
     };
   });

@@ -23,6 +23,8 @@ typedef struct {
     const int16_t *weights; /* (16 positions, quads, pairs, 4 outputs, 2 inputs), but for the order
                                within a group of four quads: (pairs, quads of the group) */
     const float *scale, *bias, *slope; /* by output channel; slope is null but for PReLU */
+    const double *exact; /* null but where 8-bit levels make 8-bit levels: scale and bias of each output
+                            channel once more, (channels / 2, 2, 2): scales of two, biases of two */
     float low, high; /* where results saturate */
 } Layer;
 

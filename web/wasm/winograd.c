@@ -5,6 +5,7 @@
 #include "plan.h"
 
 static const float ROUNDER = 12582912.0f; /* as in blocks.c */
+static const double DOUBLE_ROUNDER = 6755399441055744.0; /* the same for doubles */
 
 /* 4x4 inputs of each of `count` tiles to 16 positions; inputs of -8192 to 8191 stay 16-bit. */
 static void transform(const Plan *plan, int16_t *const rows[4], int32_t channels, int32_t count) {
@@ -80,6 +81,20 @@ static void multiply(const Plan *plan, const Layer *layer, int32_t count) {
     }
 }
 
+/* Four sums that are whole numbers, times scale plus bias, saturated and rounded. In double, so that
+   it is the rounding of exact arithmetic: one that float32 turned would be carried on by all layers. */
+static inline v128_t levels_of(const Layer *layer, v128_t sums, int32_t channel) {
+    const double *exact = layer->exact + 2 * channel;
+    v128_t halves[2] = {wasm_f64x2_promote_low_f32x4(sums), wasm_f64x2_promote_low_f32x4(wasm_i64x2_shuffle(sums, sums, 1, 1))};
+    for (int32_t i = 0; i < 2; i++) {
+        v128_t value = wasm_f64x2_mul(halves[i], wasm_v128_load(exact + 4 * i));
+        value = wasm_f64x2_add(value, wasm_v128_load(exact + 4 * i + 2));
+        value = wasm_f64x2_pmin(wasm_f64x2_pmax(value, wasm_f64x2_const_splat(0)), wasm_f64x2_const_splat(255));
+        halves[i] = wasm_f64x2_add(value, wasm_f64x2_const_splat(DOUBLE_ROUNDER));
+    }
+    return wasm_i32x4_shuffle(halves[0], halves[1], 0, 2, 4, 6);
+}
+
 /* Four outputs of four channels from the 16 products, as integers in 32 bits. */
 static inline __attribute__((always_inline)) void finish(
     const Layer *layer, const float *from, int32_t position, int32_t channel, v128_t out[4]) {
@@ -97,6 +112,10 @@ static inline __attribute__((always_inline)) void finish(
     v128_t scale = wasm_v128_load(layer->scale + channel), bias = wasm_v128_load(layer->bias + channel);
     const v128_t zero = wasm_f32x4_const_splat(0);
     for (int32_t i = 0; i < 4; i++) {
+        if (layer->exact) {
+            out[i] = levels_of(layer, out[i], channel);
+            continue;
+        }
         v128_t value = wasm_f32x4_add(wasm_f32x4_mul(out[i], scale), bias);
         if (layer->slope) {
             v128_t slope = wasm_v128_load(layer->slope + channel);

@@ -17,7 +17,8 @@ const QUARTERS = 4;
 /**
  * @param {import("../model.js").Model} model
  * @returns {{pairs: number, quads: number, weights: Int16Array, scale: Float32Array,
- *   bias: Float32Array, slope: Float32Array | null, low: number, high: number, outside: number}[]}
+ *   bias: Float32Array, slope: Float32Array | null, exact: Float64Array | null, low: number,
+ *   high: number, outside: number}[]}
  *   the fields of `Layer` in web/wasm/plan.h; `outside` is what the layer's result holds as 0
  */
 export function quantize(model) {
@@ -37,9 +38,9 @@ function source({ takesLr, factor }) {
 }
 
 /** Also where results saturate, and whether they are levels of 8 bits, held as they are. */
-function hidden({ out, activation, peak, top }) {
+function hidden({ out, activation, peak, level }) {
   if (activation === "relu8") {
-    return { units: new Float64Array(out).fill(255 / top), middle: 0, low: 0, high: 255, whole: true };
+    return { units: new Float64Array(out).fill(1 / level), middle: 0, low: 0, high: 255, whole: true };
   }
   const floor = Math.max(...peak) / 20 || 1;
   const positive = activation === "relu";
@@ -62,7 +63,7 @@ function quantizeLayer(layer, { units, middle, whole }, output) {
   const quads = Math.ceil(layer.out / 4);
   const padded = 8 * Math.ceil(layer.out / 8);
   const weights = new Int16Array(16 * quads * pairs * 8);
-  const [scale, bias] = [new Float32Array(padded), new Float32Array(padded)];
+  const [scale, bias] = [new Float64Array(padded), new Float64Array(padded)];
   const exact = whole && layer.step; // integers of 8 bits on both sides: nothing is rounded
   for (let o = 0; o < layer.out; o++) {
     const step = layer.step?.[o] ?? 1;
@@ -84,7 +85,17 @@ function quantizeLayer(layer, { units, middle, whole }, output) {
   }
   let slope = null;
   if (layer.slope) (slope = new Float32Array(padded)).set(layer.slope);
-  return { pairs, quads, weights, scale, bias, slope, low: output.low, high: output.high, outside: -output.middle };
+  return {
+    pairs, quads, weights, slope, low: output.low, high: output.high, outside: -output.middle,
+    scale: Float32Array.from(scale), bias: Float32Array.from(bias),
+    exact: exact && output.whole ? inPairs(scale, bias) : null,
+  };
+}
+
+/** Two of the first, two of the second, and so on. */
+function inPairs(first, second) {
+  const mixed = (_, n) => (n & 2 ? second : first)[2 * (n >> 2) + (n & 1)];
+  return Float64Array.from({ length: 2 * first.length }, mixed);
 }
 
 /** G kernel G' of Winograd's F(2x2, 3x3), times `factor`. */

@@ -60,7 +60,7 @@ export class Kernel {
       const last = index === layers.length - 1;
       const channels = 8 * Math.ceil(layer.quads / 2);
       const to = last ? detail : this.#maps(channels, 4, layer.outside);
-      const parts = [layer.weights, layer.scale, layer.bias, layer.slope].map((part) => this.#store(part));
+      const parts = [layer.weights, layer.scale, layer.bias, layer.slope, layer.exact].map((part) => this.#store(part));
       const record = [...from, ...to, layer.pairs, layer.quads, ...parts, float(layer.low), float(layer.high)];
       from = to;
       return record;

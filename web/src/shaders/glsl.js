@@ -4,10 +4,11 @@
  */
 
 import { phases } from "../interpolation.js";
-import { each, groupsOf } from "./groups.js";
+import { EXACT, each, groupsOf } from "./groups.js";
 
 const HEAD = `#version 300 es
 precision highp float;
+precision highp int;
 precision highp sampler2D;
 precision highp sampler2DArray;
 `;
@@ -82,6 +83,20 @@ ${each(to - from, (n) => `  group${n} = vec4(${[0, 1, 2, 3].map((c) => channel(4
 }`;
 }
 
+/** GLSL: sums in levels, see `inIntegers` in groups.js; the product has 64 bits, by halves. */
+const LEVELS = `
+vec4 levels(vec4 sum, uvec4 factor, ivec4 high, uvec4 low, uvec4 shift) {
+  uvec4 n = uvec4(ivec4(sum));
+  uvec4 first = (n & 0xffffu) * (factor & 0xffffu);
+  uvec4 second = (n >> 16u) * (factor & 0xffffu) + (first >> 16u);
+  uvec4 third = (n & 0xffffu) * (factor >> 16u) + (second & 0xffffu);
+  uvec4 upper = (n >> 16u) * (factor >> 16u) + (second >> 16u) + (third >> 16u);
+  upper += uvec4(high) - factor * uvec4(lessThan(sum, vec4(0)));
+  uvec4 lower = ((third << 16u) | (first & 0xffffu)) + low;
+  upper += uvec4(lessThan(lower, low));
+  return vec4(clamp(ivec4(upper) >> shift, 0, 255));
+}`;
+
 /** A convolution of `inUnits` and its activation: `outputs` groups of what it gives. */
 export function layerShader(layer, outputs) {
   const inputs = groupsOf(layer.in);
@@ -91,7 +106,13 @@ export function layerShader(layer, outputs) {
     prelu: (sum, n) => `max(${sum}, 0.0) + slope[${n}] * min(${sum}, 0.0)`,
     relu8: (sum) => `roundEven(clamp(${sum}, 0.0, 255.0))`,
   }[layer.activation];
-  const stepped = (n) => (layer.step ? `  sum${n} = sum${n} * steps[${n}] + bias[${n}];` : "");
+  const exact = (sum, n) => `levels(${sum}${each(4, (k) => `, ${EXACT[k]}[${n}]`, "")})`;
+  const stepped = (n) => (layer.step && !layer.exact ? `  sum${n} = sum${n} * steps[${n}] + bias[${n}];` : "");
+  const floats = `
+  vec4 bias[${outputs}];
+  ${layer.step ? `vec4 steps[${outputs}];` : ""}
+  ${layer.slope ? `vec4 slope[${outputs}];` : ""}`;
+  const integers = each(4, (k) => `  ${k === 1 ? "ivec4" : "uvec4"} ${EXACT[k]}[${outputs}];`);
   const row = (y) => `
       value = texelFetch(source, ivec3(at + ivec2(x, ${y}), group), 0);
 ${each(outputs, (n) => `      sum${n} += taps[matrix + ${y * outputs + n}] * value;`)}`;
@@ -99,11 +120,10 @@ ${each(outputs, (n) => `      sum${n} += taps[matrix + ${y * outputs + n}] * val
 uniform sampler2DArray source;
 layout(std140) uniform Parameters {
   mat4 taps[${9 * inputs * outputs}];
-  vec4 bias[${outputs}];
-  ${layer.step ? `vec4 steps[${outputs}];` : ""}
-  ${layer.slope ? `vec4 slope[${outputs}];` : ""}
+${layer.exact ? integers : floats}
 };
 ${each(outputs, (n) => `layout(location = ${n}) out vec4 group${n};`)}
+${layer.exact ? LEVELS : ""}
 
 void main() {
   ivec2 at = ivec2(gl_FragCoord.xy) - 1;
@@ -116,7 +136,7 @@ ${each(3, row)}
     }
   }
 ${each(outputs, stepped)}
-${each(outputs, (n) => `  group${n} = ${after(`sum${n}`, n)};`)}
+${each(outputs, (n) => `  group${n} = ${(layer.exact ? exact : after)(`sum${n}`, n)};`)}
 }`;
 }
 

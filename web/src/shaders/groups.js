@@ -6,37 +6,72 @@
 /** Groups of four that hold so many channels. */
 export const groupsOf = (channels) => Math.ceil(channels / 4);
 
+/** The parts of `exact`, see `inUnits`, in the order of `pack`; signed is `high` alone. */
+export const EXACT = ["factor", "high", "low", "shift"];
+
+/** What a layer has besides weights, by output. */
+const additions = ({ exact, bias, step, slope }) =>
+  exact ? EXACT.map((part) => exact[part]) : [bias, step, slope].filter(Boolean);
+
 /** Bytes of a layer with `outputs` groups of outputs in `pack`. */
 export const packedBytes = (layer, outputs) =>
-  16 * outputs * (4 * 9 * groupsOf(layer.in) + 1 + (layer.slope ? 1 : 0) + (layer.step ? 1 : 0));
+  16 * outputs * (4 * 9 * groupsOf(layer.in) + additions(layer).length);
 
 /**
  * The layers as shaders compute them. What a map holds is a number of units: levels of 8 bits where
  * it is the LR image or follows relu8, else ones. Weights with a step are whole numbers then, so
  * that sums of products are exact; `step`, in units, is what they are multiplied by afterwards.
+ * Where that gives levels again, `exact` says how to do it in integers: a rounding that float32
+ * turned would be carried on by all layers.
  *
  * @param {import("../model.js").Model} model
  * @returns {import("../model.js").Layer[]}
  */
 export function inUnits(model) {
   let unit = model.takesLr ? 1 / 255 : 1;
+  let levels = model.takesLr;
   return model.layers.map((layer) => {
-    const result = layer.top ? layer.top / 255 : 1;
+    const result = layer.level ?? 1;
     const ratio = unit / result;
-    unit = result;
+    const steps = layer.step && Array.from(layer.step, (step) => step * ratio);
+    const biases = Array.from(layer.bias, (bias) => bias / result);
+    const whole = levels && layer.step && layer.level;
+    [unit, levels] = [result, Boolean(layer.level)];
     return {
       ...layer,
       weight: layer.step ? layer.weight : layer.weight.map((weight) => weight * ratio),
-      step: layer.step?.map((step) => step * ratio),
-      bias: layer.bias.map((bias) => bias / result),
+      step: steps && Float32Array.from(steps),
+      bias: Float32Array.from(biases),
+      exact: whole ? inIntegers(steps, biases) : null,
     };
   });
 }
 
 /**
+ * n * step + bias, rounded, of a whole number n: `shift` and 32 bits off n * factor + bias, where the
+ * bias has 64 bits (`high`, `low`) and the half that rounds.
+ *
+ * @param {number[]} steps @param {number[]} biases @returns null where a step is not below 1: a
+ *   student that makes no sense
+ */
+function inIntegers(steps, biases) {
+  if (!steps.every((step) => step < 1)) return null;
+  const room = (o) => Math.floor(30 - Math.log2(Math.abs(biases[o]) + 1)); // of the bias, in `high`
+  const shift = Uint32Array.from(steps, (step, o) => Math.min(room(o), Math.ceil(-Math.log2(step)) - 1));
+  const unit = (o) => 2 ** (32 + shift[o]);
+  const whole = biases.map((bias, o) => Math.round((bias + 0.5) * unit(o)));
+  return {
+    factor: Uint32Array.from(steps, (step, o) => Math.min(2 ** 32 - 1, Math.round(step * unit(o)))),
+    high: Int32Array.from(whole, (value) => Math.floor(value / 2 ** 32)),
+    low: Uint32Array.from(whole, (value) => value - Math.floor(value / 2 ** 32) * 2 ** 32),
+    shift,
+  };
+}
+
+/**
  * The parameters of groups `from` to `to` (without) of a layer's outputs: matrices in the order
  * [column of the kernel][group of inputs][row of the kernel][group of outputs], each by columns (an
- * input channel each); then biases; then steps and slopes, if it has any.
+ * input channel each); then biases, and steps and slopes if it has any; or the parts of `exact`.
  *
  * @param {import("../model.js").Layer} layer of `inUnits`
  * @returns {Float32Array}
@@ -45,6 +80,7 @@ export function pack(layer, from, to) {
   const inputs = groupsOf(layer.in);
   const outputs = to - from;
   const packed = new Float32Array(packedBytes(layer, outputs) / 4);
+  const bits = new Uint32Array(packed.buffer);
   const last = Math.min(4 * to, layer.out);
   for (let o = 4 * from; o < last; o++) {
     const group = (o >> 2) - from;
@@ -56,9 +92,8 @@ export function pack(layer, from, to) {
       }
     }
     let place = 16 * 9 * inputs * outputs + o - 4 * from;
-    for (const values of [layer.bias, layer.step, layer.slope]) {
-      if (!values) continue;
-      packed[place] = values[o];
+    for (const values of additions(layer)) {
+      (layer.exact ? bits : packed)[place] = values[o];
       place += 4 * outputs;
     }
   }

@@ -7,7 +7,7 @@
  */
 
 import { phases } from "../interpolation.js";
-import { each, groupsOf, rowsOf } from "./groups.js";
+import { EXACT, each, groupsOf, rowsOf } from "./groups.js";
 
 /** Blocks, columns by rows, that one workgroup of every compute shader has. */
 export const WORKGROUP = [16, 4];
@@ -21,6 +21,22 @@ const pack = (value) => `vec2u(pack2x16float(${value}.xy), pack2x16float(${value
 const UNPACKED = `
 fn unpacked(pair: vec2u) -> vec4f {
   return vec4f(unpack2x16float(pair.x), unpack2x16float(pair.y));
+}`;
+
+/** WGSL: sums in levels, see `inIntegers` in groups.js; the product has 64 bits, by halves. */
+const LEVELS = `
+fn levels(sum: vec4f, factor: vec4u, high: vec4i, low: vec4u, shift: vec4u) -> vec4f {
+  const HALF = vec4u(16);
+  const MASK = vec4u(0xffff);
+  let n = bitcast<vec4u>(vec4i(sum));
+  let first = (n & MASK) * (factor & MASK);
+  let second = (n >> HALF) * (factor & MASK) + (first >> HALF);
+  let third = (n & MASK) * (factor >> HALF) + (second & MASK);
+  var upper = (n >> HALF) * (factor >> HALF) + (second >> HALF) + (third >> HALF);
+  upper += bitcast<vec4u>(high) - select(vec4u(0), factor, sum < vec4f(0));
+  let lower = ((third << HALF) | (first & MASK)) + low;
+  upper += select(vec4u(0), vec4u(1), lower < low);
+  return vec4f(clamp(bitcast<vec4i>(upper) >> shift, vec4i(0), vec4i(255)));
 }`;
 
 /** WGSL: `pixel(place)` of the interpolated frame, whose pixels beyond the last repeat it. */
@@ -99,8 +115,14 @@ export function layerShader(layer, uniform) {
     prelu: (sum, n) => `(max(${sum}, vec4f(0)) + parameters.slope[${n}] * min(${sum}, vec4f(0)))`,
     relu8: (sum) => `round(clamp(${sum}, vec4f(0), vec4f(255)))`,
   }[layer.activation];
+  const exact = (sum, n) => `levels(${sum}${each(4, (k) => `, parameters.${EXACT[k]}[${n}]`, "")})`;
   const stepped = (p, n) =>
-    layer.step ? `  sum${p}_${n} = sum${p}_${n} * parameters.steps[${n}] + parameters.bias[${n}];` : "";
+    layer.step && !layer.exact ? `  sum${p}_${n} = sum${p}_${n} * parameters.steps[${n}] + parameters.bias[${n}];` : "";
+  const floats = `
+  bias: array<vec4f, ${outputs}>,
+  ${layer.step ? `steps: array<vec4f, ${outputs}>,` : ""}
+  ${layer.slope ? `slope: array<vec4f, ${outputs}>,` : ""}`;
+  const integers = each(4, (k) => `  ${EXACT[k]}: array<vec4${k === 1 ? "i" : "u"}, ${outputs}>,`);
   const product = (y, n) => `
       taps = parameters.taps[matrix + ${y * outputs + n}];
 ${each(rows, (p) => `      sum${p}_${n} += taps * value${p + y};`)}`;
@@ -108,20 +130,19 @@ ${each(rows, (p) => `      sum${p}_${n} += taps * value${p + y};`)}`;
   if (y + ${p} < size.blocks.y) {
     let place = (y + ${p + 1}) * size.stride + id.x + 1;
 ${each(outputs, (n) => `
-    let out${n} = ${after(`sum${p}_${n}`, n)};
+    let out${n} = ${(layer.exact ? exact : after)(`sum${p}_${n}`, n)};
     target_[${n} * size.plane + place] = ${pack(`out${n}`)};`)}
   }`;
   return `${SIZE}
 struct Parameters {
   taps: array<mat4x4f, ${9 * inputs * outputs}>,
-  bias: array<vec4f, ${outputs}>,
-  ${layer.step ? `steps: array<vec4f, ${outputs}>,` : ""}
-  ${layer.slope ? `slope: array<vec4f, ${outputs}>,` : ""}
+${layer.exact ? integers : floats}
 }
 @group(0) @binding(1) var<${uniform ? "uniform" : "storage, read"}> parameters: Parameters;
 @group(0) @binding(2) var<storage, read> source: array<vec2u>;
 @group(0) @binding(3) var<storage, read_write> target_: array<vec2u>;
 ${UNPACKED}
+${layer.exact ? LEVELS : ""}
 
 @compute @workgroup_size(${WORKGROUP})
 fn main(@builtin(global_invocation_id) id: vec3u) {
