@@ -1,6 +1,7 @@
 """Real clips through files, and their frames through arrays: the PSNR of both.
 
-python experiments/real_clips.py CLIP ...      writes experiments/video/real_clips.json
+python experiments/real_clips.py CLIP ...   writes experiments/video/real_clips.json, and its table
+                                            into README.md beside it
 
 Each clip is shrunk by the scale and coded, without loss (FFV1) or as in a call (H.264, CRF 28).
 That file is enhanced into a file without loss, as kd-enhance does, and its decoded frames are
@@ -59,6 +60,26 @@ def main() -> None:
                     print(rows[-1], flush=True)
     result = {"student": f"{STUDENT}, {runner.name}", "frames": FRAMES, "psnr_y": rows}
     OUTPUT.write_text(json.dumps(result, indent=1) + "\n")
+    readme = OUTPUT.with_name("README.md")
+    readme.write_text(with_table(readme.read_text(), rows))
+
+
+def with_table(text: str, rows: Sequence[dict[str, Any]]) -> str:
+    """The page with the table of these rows between its two marks."""
+    begin, end = "<!-- real clips -->\n", "<!-- end -->"
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    return f"{before}{begin}{table(rows)}{end}{after}"
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    heads = "clip", "scale", "coded", "file", "arrays", "arrays, stored alike", "difference, dB"
+    lines = [f"| {' | '.join(heads)} |", "|" + len(heads) * "---|"]
+    for row in rows:
+        psnr = " | ".join(f"{row[way]:.2f}" for way in heads[3:6])
+        cells = f"{row['clip']} | {row['scale']} | {row['coded']} | {psnr}"
+        lines.append(f"| {cells} | {row['difference']:+.4f} |")
+    return "\n".join(lines) + "\n"
 
 
 def read(clip: Path, count: int) -> list[Frame]:

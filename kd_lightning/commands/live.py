@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from kd_lightning.api import Enhancer
     from kd_lightning.video.live import Sink
 
-STUDENTS = "call_fast_x2,call_tiny_x2"  # the largest first
+STUDENTS = "call_fast_x2,call_tiny_x2,call_mini_x2"  # the largest first
+ENLARGES = "call_mini_x2"  # of them: takes the small image, and does nothing but enlarge by 2
 STDOUT = "-"
 
 
@@ -52,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
 
     import_modules(options.imports)
     names = (options.weights or STUDENTS).split(",")
+    if not options.weights and options.scale not in (None, 2):
+        names.remove(ENLARGES)
     total = Statistics()
     with ExitStack() as stack:
         opened = open_camera(options.camera) if options.camera else open_stream(options.input[0])

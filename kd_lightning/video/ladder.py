@@ -38,7 +38,8 @@ class Ladder:
     """Restores frames as well as the rate allows; for `kd_lightning.video.live.stream`.
 
     Args:
-        ways: from the best result to the cheapest.
+        ways: from the best result to the cheapest. One that costs no less than a better one, on
+            this machine, is left out.
         size: height, width of the frames to come; the half-second benchmark runs on noise.
         budget: seconds that a frame of the source may take.
         tell: called with one line where the way changes, from the thread of enhancement.
@@ -53,9 +54,13 @@ class Ladder:
         tell: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ways, self._tell, self._clock = ways, tell, clock
-        costs = benchmark(ways, noise(size), clock)
-        rungs = [Rung(w.name, cost, w.every) for w, cost in zip(ways, costs, strict=True)]
+        self._ways, self._tell, self._clock = list[Way](), tell, clock
+        rungs = list[Rung]()
+        for way, cost in zip(ways, benchmark(ways, noise(size), clock), strict=True):
+            rung = Rung(way.name, cost, way.every)
+            if not rungs or rung.demand < rungs[-1].demand:
+                rungs.append(rung)
+                self._ways.append(way)
         self._policy = Policy(rungs, budget, clock)
         self._seen = 0
 
@@ -66,7 +71,7 @@ class Ladder:
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
-        """All of them, with what they cost in the benchmark."""
+        """All that are in use here, with what they cost in the benchmark."""
         return self._policy.rungs
 
     def __call__(self, frame: Frame) -> Frame | None:

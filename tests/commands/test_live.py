@@ -8,6 +8,7 @@ import sys
 import types
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from kd_lightning import Enhancer
 from kd_lightning.commands.enhance import main
 from kd_lightning.video import camera
 from kd_lightning.video.frame import Frame
+from kd_lightning.video.ladder import Ladder, Way
 from kd_lightning.video.reader import Reader
 from kd_lightning.video.writer import Encoding, Writer
 from kd_lightning.yuv import rgb_to_yuv
@@ -62,6 +64,24 @@ def test_a_file_as_a_camera_into_a_pipe_with_statistics(
     assert "kd-enhance: 64x36 at 30 frames/s, x2, with fast: " in said
     assert " of 2000 ms a frame" in said
     assert f"{total['shown']} of 24 frames shown, {total['dropped']} dropped; latency p50" in said
+
+
+@pytest.mark.parametrize(("scale", "smallest"), [(2, "call_mini_x2"), (1, "call_tiny_x2")])
+def test_the_students_of_a_call_are_the_rungs_where_none_is_named(
+    scale: int, smallest: str, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def noted(ways: list[Way], *arguments: Any) -> Ladder:
+        seen.extend(way.name for way in ways)
+        return Ladder(ways, *arguments)
+
+    monkeypatch.setattr("kd_lightning.video.ladder.Ladder", noted)
+    pipe = tmp_path / "frames.rgb"
+    assert main([clip, "--pipe", str(pipe), "--scale", str(scale), "--budget-ms", "2000"]) == 0
+    assert seen[:2] == ["call_fast_x2", "call_tiny_x2"]
+    assert f"{smallest} on the middle quarter" in seen
+    assert pipe.stat().st_size % (scale**2 * HEIGHT * WIDTH * 3) == 0 < pipe.stat().st_size
 
 
 def test_a_container_through_pipes_on_both_sides(clip: str, fast_weights: Path) -> None:

@@ -34,6 +34,28 @@ def test_the_largest_student_that_keeps_the_rate_is_taken(large: float, expected
     assert [rung.cost for rung in ladder.rungs] == pytest.approx([large * FRAME, 0.2 * FRAME])
 
 
+def test_a_way_that_costs_no_less_than_a_better_one_is_left_out() -> None:
+    clock, used = Clock(), list[str]()
+
+    def way(name: str, seconds: float, every: int = 1) -> Way:
+        student = Student(seconds, clock.spend)
+
+        def restore(frame: Frame) -> Frame | None:
+            used.append(name)
+            return student(frame)
+
+        return Way(name, restore, every)
+
+    ways = [way("large", 0.04), way("small", 0.06), way("half", 0.05, 2), way("last", 0.01)]
+    ladder = Ladder(ways, SIZE, 0.03, clock=clock)
+    assert [rung.name for rung in ladder.rungs] == ["large", "half", "last"]
+    assert ladder.rung.name == "half"
+    used.clear()
+    while clock.now < 4:
+        ladder(frame(0))
+    assert used[0] == "half" and set(used) == {"half"}, "the rung that is named is the one used"
+
+
 def test_the_benchmark_takes_half_a_second() -> None:
     clock = Clock()
     students = [Way(str(n), Student(0.001, clock.spend)) for n in range(4)]
