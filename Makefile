@@ -36,11 +36,11 @@ setup: $(VENV)/full ## install everything into .venv from pinned versions
 quickstart: $(VENV)/core ## the whole pipeline, offline, on photos that come along (about 5 minutes)
 	$(BIN)/python train.py experiment=quickstart
 
-test: $(VENV)/full ## all tests but those in a browser (about 15 minutes)
-	$(BIN)/python -m pytest --ignore tests/web
+test: $(VENV)/full ## all tests (about 20 minutes)
+	$(BIN)/python -m pytest
 
-test-web: $(VENV)/full ## the tests in headless Chromium; WebGPU and WebGL2 take long on a CPU
-	timeout 1500 $(BIN)/python -m pytest tests/web
+test-web: $(VENV)/full ## those in headless Chromium, where WebGPU and WebGL2 take long on a CPU
+	$(BIN)/python -m pytest tests/web
 
 test-fast: $(VENV)/full ## the tests without the slow ones
 	$(BIN)/python -m pytest -m "not slow"

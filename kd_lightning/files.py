@@ -1,13 +1,16 @@
-"""Files: written whole or not at all, told apart by their hash, and found beside each other."""
+"""Files: written whole or not at all, in JSON that every program reads, told apart by their hash,
+and found beside each other."""
 
 import hashlib
+import json
+import math
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from kd_lightning.errors import UserError
 
@@ -63,6 +66,26 @@ def write_atomic(path: Path, *parts: bytes | memoryview, remedy: str = REMEDY) -
     with replacing(path, remedy) as file:
         for part in parts:
             file.write(part)
+
+
+def write_json(path: Path, content: Any, indent: int = 2) -> None:
+    """Write `as_json` of it whole or not at all."""
+    write_atomic(path, (as_json(content, indent) + "\n").encode())
+
+
+def as_json(content: Any, indent: int | None = None) -> str:
+    """`content` as JSON, with null for numbers that JSON has no word for, such as the PSNR of equal
+    images, which is infinite."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(_finite(content), indent=indent, separators=separators, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    return [_finite(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def unwritable(path: Path, error: OSError, remedy: str = REMEDY) -> UserError:

@@ -65,9 +65,9 @@ class Metric(NamedTuple):
         """A format string for a value."""
         return f"{{:.{self.digits}f}}"
 
-    def text(self, value: float) -> str:
-        """The value as a table's cell."""
-        return self.form.format(value)
+    def text(self, value: float | None) -> str:
+        """The value as a table's cell; empty for None, as JSON has what is infinite."""
+        return "" if value is None else self.form.format(value)
 
 
 def _on_luma(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:

@@ -1,6 +1,8 @@
 """Composing and running configurations in tests."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -21,6 +23,15 @@ TINY = [
     "+trainer.enable_progress_bar=false",
     "~callbacks.progress",
 ]
+
+
+def strict_json(text: str) -> Any:
+    """What JSON says; ValueError for Infinity and NaN, which Python alone writes and reads."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def composed(folder: Path, *overrides: str) -> DictConfig:

@@ -34,6 +34,7 @@ from kd_lightning.benchmark.data_report import markdown
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.data.datasets import StoredImage, stored_images
 from kd_lightning.errors import UserError
+from kd_lightning.files import write_json
 from kd_lightning.models.students import StudentCNN
 from kd_lightning.models.teacher import FolderTeacher
 
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 results[section] = {"machine": host, "rows": rows}
                 print(json.dumps(rows, indent=1))
                 options.output.mkdir(parents=True, exist_ok=True)
-                file.write_text(json.dumps(results, indent=1) + "\n")
+                write_json(file, results, indent=1)
                 (options.output / "README.md").write_text(markdown(results))
     except (UserError, ModuleNotFoundError) as error:
         print(f"benchmark: {error}", file=sys.stderr)

@@ -25,6 +25,7 @@ from kd_lightning.benchmark.speed import FRAMES, macs_per_pixel, per_pixel
 from kd_lightning.deploy.backends.cuda_stream import GpuStream
 from kd_lightning.deploy.uint8 import Uint8Model
 from kd_lightning.errors import UserError
+from kd_lightning.files import write_json
 from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.network import Network
 from kd_lightning.models.pretrained import shipped
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(options.output, result, indent=1)
     print(table(result))
     return 0
 

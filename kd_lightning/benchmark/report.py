@@ -2,11 +2,11 @@
 
 import base64
 import html
-import json
 from pathlib import Path
 from typing import Any
 
 from kd_lightning.benchmark.speed import FRAMES
+from kd_lightning.files import write_json
 from kd_lightning.quality import METRICS
 
 Result = dict[str, Any]
@@ -23,7 +23,7 @@ def write(result: Result, folder: Path, crops: dict[str, Path]) -> Path:
     """Write benchmark.json, benchmark.md, quality_time.png and benchmark.html into `folder`;
     returns the page. `crops`: caption -> picture with zoomed details, shown on the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmark.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_json(folder / "benchmark.json", result, indent=1)
     text = markdown(result)
     plot = plot_quality_time(result, folder / "quality_time.png")
     links = "".join(f"\n![{caption}]({path.name})\n" for caption, path in crops.items())

@@ -28,7 +28,7 @@ from kd_lightning.benchmark.machine import describe, peak_memory
 from kd_lightning.benchmark.quality import pictures, read_pair
 from kd_lightning.compat import import_basicsr
 from kd_lightning.errors import UserError
-from kd_lightning.files import SHIPPED_WEIGHTS
+from kd_lightning.files import SHIPPED_WEIGHTS, write_json
 from kd_lightning.models.checkpoint import load_swinir
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.teacher import NetworkTeacher
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if key != "out"
     }
     result = {"machine": host, "options": given, "rows": rows}
-    (options.out / f"{options.part}.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_json(options.out / f"{options.part}.json", result)
     (options.out / "README.md").write_text(report(options.out))
     print(table(rows))
     return 0

@@ -31,6 +31,7 @@ from kd_lightning.benchmark.machine import describe, others_seconds
 from kd_lightning.deploy.backends import Runner, backends, open_weights
 from kd_lightning.deploy.enhance import enhance_frames
 from kd_lightning.errors import UserError
+from kd_lightning.files import write_json
 from kd_lightning.models.pretrained import find_weights, shipped
 from kd_lightning.video.codecs import CODECS
 from kd_lightning.video.enhancing import enhanced
@@ -213,7 +214,7 @@ def add(folder: Path, clip: str, machine: Row, row: Row) -> None:
     merged = {(row["output"], row["name"]): row for row in [*earlier, row]}
     order = sorted(merged.values(), key=lambda row: (list(SIZES).index(row["output"]), row["name"]))
     result = {"clip": clip, "machine": machine, "rows": order}
-    file.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(file, result, indent=1)
     (folder / "end_to_end.md").write_text(table(order))
 
 

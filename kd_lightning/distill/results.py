@@ -13,7 +13,7 @@ from rich.table import Table
 from kd_lightning.distill.metrics import log_name
 from kd_lightning.distill.module import ROWS, DistillationModule
 from kd_lightning.distill.publish import log_file, log_summary
-from kd_lightning.files import write_atomic
+from kd_lightning.files import write_json
 from kd_lightning.models.artifact import save_artifact
 from kd_lightning.models.checkpoint import student_arguments
 from kd_lightning.quality import Metric
@@ -75,8 +75,3 @@ def results_table(results: dict[str, Any], metrics: Mapping[str, Metric]) -> Tab
                 cells = (metric.text(rows[method][key]) for key, metric in metrics.items())
                 table.add_row(name, str(rows["n"]), method, *cells)
     return table
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import kd_lightning
 from kd_lightning.errors import UserError
-from kd_lightning.files import write_atomic
+from kd_lightning.files import as_json, write_atomic
 from kd_lightning.models.lookup import find_class, qualified_name
 from kd_lightning.models.network import ModelInfo, Network, fuse, model_info
 
@@ -58,7 +58,7 @@ def save_artifact(
     }
     content = safetensors.torch.save(
         {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()},
-        {key: json.dumps(value) for key, value in header.items()},
+        {key: as_json(value) for key, value in header.items()},
     )
     write_atomic(path, content)
     return path

@@ -1,8 +1,9 @@
 """Quality and time of methods, as `python -m kd_lightning.benchmark` left them."""
 
 import json
+import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # The protocol's metrics: what they are called, and digits after the point.
 SCORES = {"psnr_y": ("PSNR-Y", 2), "ssim_rgb": ("RGB-SSIM", 4), "ssim_y": ("SSIM-Y", 4)}
@@ -34,7 +35,7 @@ def read_benchmark(path: Path) -> list[Method]:
         methods = []
         for name, timed_as in result["timed_as"].items():
             quality = {
-                str(test): {key: float(entry["scores"][name][key]) for key in SCORES}
+                str(test): {key: _number(entry["scores"][name][key]) for key in SCORES}
                 for test, entry in result["quality"].items()
                 if name in entry["scores"]
             }
@@ -43,3 +44,8 @@ def read_benchmark(path: Path) -> list[Method]:
         return methods
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError(f"{path} holds no quality and speed") from None
+
+
+def _number(value: Any) -> float:
+    """Null is what JSON has for infinity: the PSNR of equal images."""
+    return math.inf if value is None else float(value)

@@ -13,6 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from kd_lightning.files import as_json
 from kd_lightning.runs.benchmark import SCORES, Method
 from kd_lightning.runs.read import Damaged, Run, find_runs
 from kd_lightning.runs.thin import data_uri, thin_curve
@@ -59,7 +60,7 @@ def page(folders: Sequence[Path], methods: Sequence[Method] = (), watch: float =
         "POLICY": html.escape(policy),
         "TITLE": "kd_lightning runs",
         "STYLE": style,
-        "DATA": json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        "DATA": as_json(content).replace("<", "\\u003c"),
         "SCRIPT": script,
     }
     template = (WEB / "page.html").read_text()
@@ -135,7 +136,7 @@ class _Shared:
             "steps": max((curve.steps[-1] + 1 for curve in run.curves.values()), default=None),
             "batch": _batch(run),
             "best": best and [_short(best[0]), best[1]],
-            "results": _finite(run.results),
+            "results": run.results,
             "values": [self._value(run, key) for key in self.keys],
             "curves": {
                 key: self._curve(curve.steps, curve.values) for key, curve in run.curves.items()
@@ -228,15 +229,6 @@ def _name(folder: Path, root: Path, several: bool) -> str:
 
 def _short(value: float) -> float:
     return float(f"{value:.5g}")
-
-
-def _finite(value: Any) -> Any:
-    """JSON content with null for numbers that JSON has no word for."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
 
 
 def _hash(text: str) -> str:

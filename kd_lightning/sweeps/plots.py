@@ -35,7 +35,7 @@ def settings(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 def points(rows: Sequence[Row], test_set: str, score: str) -> list[Point]:
     """The jobs that have this score."""
     numbers = settings(rows)
-    scored = (row for row in rows if row.get("set") == test_set and score in row)
+    scored = (row for row in rows if row.get("set") == test_set and row.get(score) is not None)
     return [Point(numbers[row["job"]], row[score]) for row in scored]
 
 

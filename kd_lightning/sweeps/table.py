@@ -18,7 +18,7 @@ from kd_lightning.distill.job import objective
 from kd_lightning.distill.lock import holder
 from kd_lightning.distill.marks import FAILED, PRUNED
 from kd_lightning.distill.metrics import make_metrics
-from kd_lightning.distill.results import write_json
+from kd_lightning.files import write_json
 from kd_lightning.sweeps import command
 from kd_lightning.sweeps.command import plain
 from kd_lightning.sweeps.plots import write_plots

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from torch import Tensor
 
 from kd_lightning.distill import loggers, wandb_logger
@@ -17,7 +18,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.checkpoint import load_checkpoint
 from tests.own_students import PlainStudent
-from tests.runs import composed, tiny_run
+from tests.runs import composed, strict_json, tiny_run
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +254,20 @@ def test_one_key_sets_the_scale_of_everything(tmp_path: Path, photos: Path, scal
     results = json.loads((tmp_path / "metrics.json").read_text())
     assert set(results["valid"]) == {"n", "bicubic", "student"}
     assert load_artifact(tmp_path / "student.safetensors")[1]["scale"] == scale
+
+
+def endless(sr: Tensor, hr: Tensor) -> Tensor:
+    """As PSNR is of equal images."""
+    return torch.full((len(sr),), torch.inf)
+
+
+def test_a_score_without_a_number_is_null_in_json(tmp_path: Path, photos: Path) -> None:
+    metric = f"+metrics.extra.endless._target_={__name__}.endless"
+    train(tiny_run(tmp_path, photos, metric, "trainer.max_epochs=1"))
+    results = strict_json((tmp_path / "metrics.json").read_text())
+    assert results["valid"]["student"]["endless"] is None
+    with safe_open(tmp_path / "student.safetensors", "pt") as file:
+        assert strict_json(file.metadata()["metrics"]) == results
 
 
 def test_fp16_on_a_cpu_falls_back_to_fp32_and_says_so(

@@ -9,7 +9,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from kd_lightning.distill.lock import sole_writer
-from kd_lightning.sweeps.table import best_line, job_folders, job_rows, results
+from kd_lightning.sweeps.plots import points
+from kd_lightning.sweeps.table import best_line, job_folders, job_rows, results, sweep_table
 
 SCORES = {"valid": {"n": 1, "student": {"psnr_y": 30.0}, "bicubic": {"psnr_y": 29.0}}}
 OVERRIDES = ["loss.alpha=0.5", "+callbacks.mine={folder: '${run_folder}'}"]
@@ -42,6 +43,15 @@ def test_a_job_killed_before_its_artifact_has_no_results(tmp_path: Path) -> None
 def test_a_finished_job_has_a_row_for_each_test_set(tmp_path: Path) -> None:
     rows = job_rows(job(tmp_path / "3", scores={**SCORES, "set5": SCORES["valid"]}))
     assert [(row["set"], row["psnr_y"]) for row in rows] == [("valid", 30.0), ("set5", 30.0)]
+
+
+def test_a_score_without_a_number_is_an_empty_cell_and_no_point(tmp_path: Path) -> None:
+    scores = {"valid": {"n": 1, "student": {"psnr_y": None, "ssim_rgb": 1.0, "ssim_y": 1.0}}}
+    rows = job_rows(job(tmp_path / "3", scores=scores))
+    table = sweep_table(rows, OmegaConf.create({"metrics": {"extra": {}}}))
+    assert [next(iter(column.cells)) for column in table.columns][-3:] == ["1.0000", "", "1.0000"]
+    assert points(rows, "valid", "psnr_y") == []
+    assert len(points(rows, "valid", "ssim_rgb")) == 1
 
 
 def test_a_job_of_a_living_process_is_running_and_of_a_killed_one_not(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """python -m kd_lightning.benchmark.calls: students on frames of clips, by codec and bitrate."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from kd_lightning.benchmark.quality import pair, to_tensor
 from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.errors import UserError
+from kd_lightning.files import write_json
 from kd_lightning.imageio import comparison
 from kd_lightning.models.pretrained import shipped
 
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
         if scale == 1:
             sets = pairs(options.set, "--set") or known_sets(options.clips.parent)
             result["photos"] = {n: measure_photos(f, methods) for n, f in sets.items()}
-    (options.output / "benchmark.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_json(options.output / "benchmark.json", result, indent=1)
     (options.output / "benchmark.md").write_text(report.markdown(result))
     report.plot(result, options.output / "bitrate.png")
     print(report.markdown(result))

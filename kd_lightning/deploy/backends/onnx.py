@@ -1,6 +1,5 @@
 """ONNX Runtime on the CPU, and .onnx files."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from kd_lightning.deploy.backends.backend import (
 )
 from kd_lightning.deploy.onnx_graph import to_onnx
 from kd_lightning.errors import UserError
+from kd_lightning.files import as_json
 from kd_lightning.models.network import Network, model_info
 
 NAME = "onnx cpu fp32"
@@ -68,7 +68,7 @@ class Onnx(Backend):
         except ImportError:
             raise UserError("ONNX export needs: pip install 'kd_lightning[onnx]'") from None
         model = onnx.load_model_from_string(to_onnx(network))
-        onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in header.items()})
+        onnx.helper.set_model_props(model, {k: as_json(v) for k, v in header.items()})
         onnx.checker.check_model(model, full_check=True)
         onnx.save_model(model, path)
 

@@ -1,6 +1,5 @@
 """OpenVINO on the CPU, and its .xml files."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from kd_lightning.deploy.onnx_graph import to_onnx
 from kd_lightning.deploy.openvino_graph import float_runner, frame_runner, read_graph
 from kd_lightning.deploy.openvino_planes import planes_runner
 from kd_lightning.errors import UserError
+from kd_lightning.files import as_json
 from kd_lightning.models.network import Network, model_info
 
 KEYS = ("model_info", "traits", "degradation")
@@ -81,7 +81,7 @@ class OpenVino(Backend):
         if precision == "int8" and not model_info(network).int8:  # else it is in 8 bits already
             graph = quantized(graph, calibration)
         for key, value in header.items():
-            graph.set_rt_info(json.dumps(value), ["kd_lightning", key])
+            graph.set_rt_info(as_json(value), ["kd_lightning", key])
         openvino.save_model(graph, path, compress_to_fp16=precision == "fp16")
 
 
