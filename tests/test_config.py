@@ -10,7 +10,11 @@ from tests.runs import ROOT
 
 
 def run_train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "train.py"), *overrides, f"hydra.run.dir={folder}"]
+    return start(folder, *overrides, f"hydra.run.dir={folder}")
+
+
+def start(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "train.py"), *overrides]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120)
 
 
@@ -57,3 +61,17 @@ def test_missing_data_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     assert result.returncode == 2, result.stderr
     assert "prepare.py data=div2k" in result.stderr.strip().splitlines()[-1]
     assert not list(tmp_path.glob("**/*.ckpt"))
+
+
+def test_a_run_folder_that_is_named_gets_all_of_the_run(tmp_path: Path) -> None:
+    """The configuration too, also where the run fails."""
+    start(tmp_path, "run_folder=mine", f"data.root={tmp_path}/nowhere", "teacher=none")
+    assert (tmp_path / "mine" / ".hydra" / "config.yaml").is_file()
+    assert not (tmp_path / "logs").exists()
+
+
+def test_one_run_folder_for_many_runs_is_refused(tmp_path: Path) -> None:
+    result = start(tmp_path, "-m", "run_folder=mine", "loss.alpha=0,1", "teacher=none")
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: run_folder is of one run")
+    assert not (tmp_path / "mine").exists()

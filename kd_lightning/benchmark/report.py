@@ -21,15 +21,13 @@ td:first-child, th:first-child { text-align: left } tr:hover { background: #f3f3
 
 def write(result: Result, folder: Path, crops: dict[str, Path]) -> Path:
     """Write benchmark.json, benchmark.md, quality_time.png and benchmark.html into `folder`;
-    returns the page. `crops`: caption -> picture with zoomed details, shown on the page."""
+    returns the page. `crops`: caption -> picture with zoomed details, which only the page shows."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "benchmark.json", result, indent=1)
     text = markdown(result)
     plot = plot_quality_time(result, folder / "quality_time.png")
-    links = "".join(f"\n![{caption}]({path.name})\n" for caption, path in crops.items())
-    if plot:
-        links = "\n![quality against time](quality_time.png)\n" + links
-    (folder / "benchmark.md").write_text(text + links)
+    link = "\n![quality against time](quality_time.png)\n" if plot else ""
+    (folder / "benchmark.md").write_text(text + link)
     page = folder / "benchmark.html"
     page.write_text(to_html(result, {**({"Quality against time": plot} if plot else {}), **crops}))
     return page

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.config import fail, reason
@@ -31,6 +31,9 @@ class ResumeCheck(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if named(config):
+            with read_write(config), open_dict(config):
+                config.hydra.run.dir = config.run_folder  # its .hydra goes there too
         if config.ckpt_path is None:
             return
         try:
@@ -47,6 +50,13 @@ class ResumeCheck(Callback):
             )
         if config.ckpt_path is not None:
             fail("ckpt_path continues one run, in its folder: leave -m away, or give init_from=")
+        if named(config):
+            fail("run_folder is of one run: give hydra.sweep.dir=, in which each job has a folder")
+
+
+def named(config: DictConfig) -> bool:
+    """Whether run_folder was given: by itself it is wherever Hydra writes."""
+    return not OmegaConf.is_interpolation(config, "run_folder")
 
 
 def as_job(config: DictConfig) -> DictConfig:
