@@ -17,7 +17,7 @@ from tests.web.chromium import SWIFTSHADER, WEB, WITHOUT_GPU, Chromium, serving
 from web.build import DIST, build, stale
 from web.serve import server
 
-READY = "#status:has-text(' on ')"
+READY = "#status:text-matches(' to .* on ')"
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from web.build import build
 from web.serve import Handler, server
 
 CAMERA = (64, 48, 10)  # width, height, frames a second of the fake camera
-READY = "#status:has-text(' on ')"
+READY = "#status:text-matches(' to .* on ')"
 SLOWEST = 45  # seconds that anything may take on a busy machine
 NO_ENGINE = "export const create = () => { throw new Error('not in this test'); };"
 

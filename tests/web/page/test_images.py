@@ -13,6 +13,14 @@ from PIL import Image
 from tests.web.page.conftest import canvas, difference, pixels, restored
 
 Visit = Callable[..., Any]
+LATE_SAMPLE = """
+const fetched = fetch;
+globalThis.fetch = async (...all) => {
+    const held = (resolve) => (globalThis.sendSample = resolve);
+    if (String(all[0]).includes("sample")) await new Promise(held);
+    return fetched(...all);
+};
+"""
 SIZE = ":text-matches('47 . 33 to 94 . 66')"
 
 
@@ -58,6 +66,12 @@ def test_image_is_dropped_or_pasted(
     visit: Visit, plain_site: str, face: Path, event: str, transfer: str
 ) -> None:
     page = visit(plain_site)
+    put(page, face, event, transfer)
+    page.wait_for_selector(f"#status{SIZE}")
+
+
+def put(page: Any, file: Path, event: str, transfer: str) -> None:
+    """Drop or paste an image."""
     kind = {"drop": "DragEvent", "paste": "ClipboardEvent"}[event]
     page.evaluate(
         f"""code => {{
@@ -67,9 +81,19 @@ def test_image_is_dropped_or_pasted(
             const options = {{ {transfer}: held, bubbles: true, cancelable: true }};
             document.body.dispatchEvent(new {kind}("{event}", options));
         }}""",
-        base64.b64encode(face.read_bytes()).decode(),
+        base64.b64encode(file.read_bytes()).decode(),
     )
+
+
+def test_sample_that_comes_late_does_not_take_the_place_of_what_was_opened(
+    visit: Visit, plain_site: str, face: Path
+) -> None:
+    page = visit(plain_site, LATE_SAMPLE, ready="#status:text-matches('^random on')")
+    put(page, face, "paste", "clipboardData")
     page.wait_for_selector(f"#status{SIZE}")
+    page.evaluate("sendSample()")
+    page.wait_for_timeout(500)
+    assert page.is_visible(f"#status{SIZE}")
 
 
 def test_transparent_parts_lie_on_white(visit: Visit, plain_site: str, tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.web.page.conftest import CAMERA, canvas, decoded, difference, restored, until
+from tests.web.page.conftest import CAMERA, decoded, difference, restored, until
+from tests.web.page.test_images import LATE_SAMPLE
 
 Visit = Callable[..., Any]
 # Both canvases when the same frame has been drawn into them.
+CANVASES = "['#before', '#after'].map((id) => document.querySelector(id).toDataURL())"
 PAIR = """new Promise((resolve) => {
     const { prototype } = CanvasRenderingContext2D;
     const draw = prototype.drawImage;
@@ -68,8 +70,7 @@ def test_video_frame_equals_torch_on_the_rgb_of_the_browser(watched: Any, weight
     watched.wait_for_selector("#status:text-matches('64 . 48 to 128 . 96')")
     watched.click("#play")
     watched.wait_for_selector("#play:has-text('Play')")
-    watched.wait_for_timeout(300)  # the frame under way
-    before, after = canvas(watched, "#before"), canvas(watched, "#after")
+    before, after = map(decoded, watched.evaluate(CANVASES))
     assert before.shape == (48, 64, 3)
     assert before.std() > 20
     assert difference(after, restored(weights, before)) <= 2
@@ -114,6 +115,29 @@ def test_camera_frame_equals_torch_and_is_counted(filmed: Any, weights: Path) ->
     filmed.click("#camera")
     filmed.wait_for_selector("#status:text-matches('200 . 112 to')")
     assert filmed.evaluate("document.querySelector('#video').srcObject") is None
+
+
+def test_camera_opens_though_the_sample_comes_while_it_is_asked_for(
+    visit: Visit, plain_site: str
+) -> None:
+    ready = "#status:text-matches('^random on')"
+    page = visit(plain_site, LATE_SAMPLE, ready=ready, permissions=["camera"])
+    page.evaluate(
+        """() => {
+            const { mediaDevices } = navigator;
+            const ask = mediaDevices.getUserMedia.bind(mediaDevices);
+            mediaDevices.getUserMedia = async (wanted) => {
+                await new Promise((resolve) => (globalThis.allow = resolve));
+                return ask(wanted);
+            };
+        }"""
+    )
+    page.click("#camera")
+    page.evaluate("sendSample()")
+    page.wait_for_selector("#status:text-matches('200 . 112 to')")
+    page.evaluate("allow()")
+    page.wait_for_selector("#camera[aria-pressed=true]")
+    page.wait_for_selector(f"#status:text-matches('{CAMERA[0]} . {CAMERA[1]} to')")
 
 
 def test_camera_that_is_not_allowed_is_said_and_images_still_work(

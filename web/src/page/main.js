@@ -21,16 +21,16 @@ class App {
   #live = null;
   #still = null; // ImageBitmap
   #name = "image";
-  #opening = 0; // counts what was opened: only the latest is shown
+  #opening = 0; // counts what was opened or closed: only the latest is shown
   #loading = new AbortController();
 
   async start() {
+    this.#listen();
     const answer = await fetch(new URL("index.json", MODELS));
     if (!answer.ok) throw new Error("models/index.json is missing: build the page again.");
     fillSettings(await answer.json(), () => this.#attempt(() => this.load()));
-    this.#listen();
     await this.load();
-    if (!this.#opening) await this.open(await this.#sample());
+    await this.#openSample(0);
   }
 
   /** Takes the chosen student and engine into use, and shows what is open again. */
@@ -74,9 +74,9 @@ class App {
 
   async toggleCamera() {
     if (find("#camera").getAttribute("aria-pressed") !== "true") return this.openCamera();
-    this.#close();
+    const turn = this.#close();
     this.trouble("");
-    await this.open(await this.#sample());
+    await this.#openSample(turn);
   }
 
   /** In the chosen size. What is open stays where the camera is refused. */
@@ -162,9 +162,13 @@ class App {
     return ++this.#opening;
   }
 
-  async #sample() {
+  /** Unless something else has been opened since `turn`: what people open takes its place. */
+  async #openSample(turn) {
     const answer = await fetch(SAMPLE);
-    return new File([await answer.blob()], "sample.webp", { type: "image/webp" });
+    const bitmap = await createImageBitmap(await answer.blob());
+    if (turn !== this.#opening) return bitmap.close();
+    [this.#still, this.#name] = [bitmap, "sample"];
+    await this.#showStill();
   }
 
   #sayLive() {
