@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kd_lightning.config import part
 from kd_lightning.distill.one_pass import weighted_losses
 from kd_lightning.errors import UserError
+from kd_lightning.quality import luma
 
 WeightedTerms = Mapping[str, tuple[float, nn.Module]]
 
@@ -77,6 +78,30 @@ class FourierLoss(nn.Module):
         """A float32 scalar for (B,3,H,W) images."""
         spectrum = torch.fft.rfft2(sr.float() - target.float())
         return torch.view_as_real(spectrum).abs().mean()
+
+
+class LumaPsnrLoss(nn.Module):
+    """Minus the PSNR of luma in bels, of each image by itself: an error counts in proportion to
+    what its image has, so that images that lack little are not drowned by those beyond repair.
+
+    Chen et al. 2021, "HINet: Half Instance Normalization Network for Image Restoration",
+    equation 4, there of RGB and in decibels.
+
+    Args:
+        floor: a mean squared error of luma in [0, 1], added to each: errors well below it hardly
+            count. Above 0.
+    """
+
+    def __init__(self, floor: float = 5e-5) -> None:
+        super().__init__()
+        if floor <= 0:
+            raise UserError(f"loss: floor={floor} of LumaPsnrLoss must be above 0")
+        self.floor = floor
+
+    def forward(self, sr: Tensor, target: Tensor) -> Tensor:
+        """A float32 scalar for (B,3,H,W) images: the mean of log10(squared error + floor)."""
+        squares = (luma(sr.float()) - luma(target.float())).square().mean(dim=(1, 2, 3))
+        return (squares + self.floor).log10().mean()
 
 
 class DistillationLoss(nn.Module):

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -99,6 +100,8 @@ class StudentFast(Network):
         stride: factor of the pixel-unshuffle.
         activation: relu, silu, gelu or prelu, between the convolutions.
         rep: train the convolutions as RepConv; `fuse` is the student without it.
+        grey: add the same detail to red, green and blue: luma is restored, and Cb and Cr, of which
+            a codec keeps a quarter, stay as they are.
     """
 
     takes_lr = False
@@ -111,6 +114,7 @@ class StudentFast(Network):
         stride: int = 2,
         activation: str = "relu",
         rep: bool = False,
+        grey: bool = False,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
@@ -122,12 +126,55 @@ class StudentFast(Network):
         channels = [3 * stride**2] + [width] * (depth - 1) + [3 * stride**2]
         self.unshuffle = Unshuffle(stride)
         self.body = convolution_stack(channels, ACTIVATIONS[activation], rep, zero_sum=True)
+        if grey:
+            self.body[-1] = Grey(width, stride**2, rep)
         self.shuffle = nn.PixelShuffle(stride)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         detail = self.shuffle(self.body(self.unshuffle(x)))
         return x + detail[..., :height, :width]
+
+
+class Grey(nn.Module):
+    """A 3x3 convolution (zero padding 1) whose output serves red, green and blue, times `GAIN`.
+
+    What the same size lacks are a few levels of 255. Steps of Adam are as large whatever they
+    change; at GAIN 1 they are larger than the detail, and training ends where nothing is added.
+    """
+
+    GAIN = 0.2
+
+    def __init__(self, fan_in: int, fan_out: int, rep: bool) -> None:
+        super().__init__()
+        plain = nn.Conv2d(fan_in, fan_out, 3, padding=1)
+        self.convolution = RepConv(fan_in, fan_out) if rep else plain
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolution(x).mul(self.GAIN).repeat(1, 3, 1, 1)
+
+    @torch.no_grad()
+    def fuse(self) -> nn.Conv2d:
+        """The plain convolution of the same output."""
+        inner = self.convolution
+        grey = inner.fuse() if isinstance(inner, RepConv) else inner
+        plain = nn.Conv2d(grey.in_channels, 3 * grey.out_channels, 3, padding=1)
+        for name, value in grey.state_dict().items():
+            plain.state_dict()[name].copy_(torch.cat([value * self.GAIN] * 3))
+        return plain
+
+    @torch.no_grad()
+    def load_fused(self, plain: nn.Conv2d) -> None:
+        """Take over the output of a plain convolution, of its three colours the mean."""
+        inner = self.convolution
+        grey = nn.Conv2d(inner.in_channels, inner.out_channels, 3, padding=1)
+        for name, value in plain.state_dict().items():
+            mean = value.unflatten(0, (3, -1)).mean(dim=0)
+            grey.state_dict()[name].copy_(mean / self.GAIN)
+        if isinstance(inner, RepConv):
+            inner.load_fused(grey)
+        else:
+            inner.load_state_dict(grey.state_dict())
 
 
 class StudentDirect(Network):

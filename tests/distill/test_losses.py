@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import pytorch_msssim
 import scipy.ndimage
+import skimage.color
+import skimage.metrics
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -15,6 +17,7 @@ from kd_lightning.distill.losses import (
     FourierLoss,
     GradientLoss,
     HybridLoss,
+    LumaPsnrLoss,
     make_loss,
 )
 from kd_lightning.errors import UserError
@@ -81,6 +84,32 @@ def test_gradient_term_equals_scipys_sobel(images: tuple[Tensor, ...]) -> None:
 def configured(**settings: object) -> DictConfig:
     target = {"_target_": "kd_lightning.distill.losses.DistillationLoss"}
     return OmegaConf.create({**target, "alpha": 0.85, "teacher_weight": 0.25, **settings})
+
+
+def test_luma_psnr_loss_is_minus_the_psnr_of_each_image_in_bels(
+    images: tuple[Tensor, ...],
+) -> None:
+    sr, hr, teacher = images
+    pairs = torch.cat([sr, teacher]), torch.cat([hr, hr])
+    y = [skimage.color.rgb2ycbcr(image.permute(1, 2, 0).numpy())[..., 0] for image in sr]
+    truth = skimage.color.rgb2ycbcr(hr[0].permute(1, 2, 0).numpy())[..., 0]
+    first = skimage.metrics.peak_signal_noise_ratio(truth, y[0], data_range=255)
+    loss = LumaPsnrLoss(floor=1e-12)
+    torch.testing.assert_close(loss(sr, hr).item(), -first / 10, atol=1e-4, rtol=0)
+    both = loss(*pairs)
+    torch.testing.assert_close(both, (loss(sr, hr) + loss(teacher, hr)) / 2)
+
+
+def test_luma_psnr_loss_hardly_sees_errors_below_its_floor(images: tuple[Tensor, ...]) -> None:
+    _, hr, _ = images
+    loss = LumaPsnrLoss(floor=5e-5)
+    hidden, seen = (float(loss(hr + level / 255, hr) - loss(hr, hr)) for level in (0.1, 10))
+    assert hidden < 0.001 and seen > 1
+
+
+def test_luma_psnr_loss_without_a_floor_is_refused() -> None:
+    with pytest.raises(UserError, match="floor=0 of LumaPsnrLoss must be above 0"):
+        LumaPsnrLoss(floor=0)
 
 
 def test_extra_terms_are_added_to_each_hybrid_with_their_weight(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kd_lightning.models.interpolate import upscale
+from kd_lightning.models.network import fuse, load_fused
 from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
 
 STUDENTS = {
@@ -20,6 +21,8 @@ STUDENTS = {
     "fast_rep": lambda: StudentFast(width=8, depth=4, rep=True),
     "direct": lambda: StudentDirect(width=8, depth=3),
     "direct_rep_int8": lambda: StudentDirect(width=8, depth=3, rep=True, int8=True),
+    "fast_grey": lambda: StudentFast(width=8, depth=4, grey=True),
+    "fast_grey_rep": lambda: StudentFast(width=8, depth=4, rep=True, grey=True),
     "fast_stride_4": lambda: StudentFast(width=8, depth=3, stride=4),
 }
 
@@ -53,6 +56,27 @@ def test_student_cnn_is_the_specified_stack() -> None:
 
 def test_student_fast_has_fewer_parameters_than_the_specified_student() -> None:
     assert parameters(StudentFast()) <= 77_000
+
+
+@pytest.mark.parametrize("rep", [False, True])
+def test_grey_student_adds_the_same_to_red_green_and_blue(rep: bool) -> None:
+    torch.manual_seed(2)
+    student = StudentFast(width=8, depth=3, rep=rep, grey=True)
+    image = torch.rand(1, 3, 20, 23)
+    for network in (student, fuse(student)):
+        red, green, blue = (network(image) - image).unbind(dim=1)
+        torch.testing.assert_close(red, green, atol=1e-6, rtol=0)
+        torch.testing.assert_close(red, blue, atol=1e-6, rtol=0)
+        assert red.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("rep", [False, True])
+def test_grey_student_goes_on_from_its_fused_weights(rep: bool) -> None:
+    torch.manual_seed(3)
+    first, second = (StudentFast(width=8, depth=3, rep=rep, grey=True) for _ in range(2))
+    load_fused(second, fuse(first))
+    image = torch.rand(1, 3, 20, 23)
+    torch.testing.assert_close(first(image), second(image), atol=1e-5, rtol=0)
 
 
 def test_unknown_activation_is_refused_by_name() -> None:
