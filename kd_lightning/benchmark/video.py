@@ -43,7 +43,7 @@ from kd_lightning.video.writer import Encoding, Writer
 
 OUTPUT = Path("experiments/video")
 SIZES = {"360p": (360, 640), "540p": (540, 960), "720p": (720, 1280), "1080p": (1080, 1920)}
-SECONDS = 1.0  # of each measurement, about
+SECONDS = 1.5  # of each measurement, about
 FRAMES = 60, 5  # in a measurement, at most and at least
 ROUNDS = 2  # the best counts: whatever else the machine does only slows
 RATE = Fraction(1, 30)
