@@ -1,5 +1,6 @@
 """kd-enhance on videos as a person uses it."""
 
+import io
 import os
 import re
 import signal
@@ -52,6 +53,28 @@ def test_a_clip_and_its_sound_to_a_clip(tmp_path: Path, call, capsys) -> None:
     assert "cannot hold the audio stream" in capsys.readouterr().err
     assert call(source, "-o", tmp_path / "same.mkv", "--scale", 1, "--codec", "vp9") == 0
     assert size(tmp_path / "same.mkv") == (32, 24)
+
+
+class Terminal(io.StringIO):
+    """What a person sees."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_speed_position_and_time_left(
+    tmp_path: Path, call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "in.mp4", Clip(times=range(0, 2400, 20)))
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
+    assert call(source, "-o", tmp_path / "out.mp4") == 0
+    seen = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.getvalue())
+    assert re.search(r"in\.mp4 .* \d+\.\d frames/s, at [1-4]\.\d s 0:00:0\d", seen)
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
+    assert call(source, "-o", tmp_path / "out.mp4", "--force", "--quiet") == 0
+    assert "frames/s" not in screen.getvalue()
 
 
 def test_folders_and_globs_go_to_a_folder_and_each_clips_trouble_is_its_own(

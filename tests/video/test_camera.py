@@ -6,6 +6,8 @@ import sys
 import threading
 import time
 from fractions import Fraction
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,17 @@ def test_a_missing_camera_is_one_line_that_says_which_there_are(camera: str) -> 
 def test_a_url_that_nobody_serves_is_one_line(name: str) -> None:
     with pytest.raises(UserError, match=r"cannot be opened \(Connection refused"):
         open_stream(name)
+
+
+def test_a_stream_of_the_network_gives_its_frames(clip: Path) -> None:
+    """Over HTTP; a server of RTSP is not at hand here."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(clip.parent))
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with open_stream(f"http://127.0.0.1:{server.server_port}/{clip.name}") as source:
+            brightness = [int(frame.pixels.mean()) for _, frame in source]
+        server.shutdown()
+    assert brightness == pytest.approx([0, 10, 20, 30], abs=1)
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
