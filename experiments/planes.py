@@ -2,9 +2,9 @@
 
 python experiments/planes.py      writes experiments/video/planes.json
 
-Noise of 640x360 to a 720p frame, in OpenVINO, for students that give planes. Milliseconds that pass,
-and those of all cores together, which count in a video, where encoding needs the cores too. The best of
-ROUNDS rounds, in turns.
+Noise of 640x360 to a 720p frame, in OpenVINO, for students that give planes. Milliseconds that
+pass, and those of all cores together, which count in a video, where encoding needs the cores too.
+The best of ROUNDS rounds, in turns.
 """
 
 import json
