@@ -23,6 +23,7 @@ from kd_lightning.commands.jobs import (
 )
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.suffixes import READABLE as IMAGES
+from kd_lightning.stages import in_stage
 from kd_lightning.video.codecs import CODECS
 from kd_lightning.video.suffixes import CONTAINERS, READABLE
 
@@ -144,7 +145,7 @@ def _one(
 
     (name, target), (split, tile) = job, how
     source: Any = sys.stdin.buffer if name == STREAM else name
-    with Reader(source, shown, on_error=options.on_error or "stop") as reader:
+    with in_stage(lambda: Reader(source, shown, on_error=options.on_error or "stop")) as reader:
         _refuse_large(reader, options.max_pixels or MAX_PIXELS, shown)
         place = str(target or "standard output")
         with (

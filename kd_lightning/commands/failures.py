@@ -4,6 +4,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from kd_lightning.stages import leave
+
 
 def say(line: str) -> None:
     """Print one line to standard error, whatever characters a file name brought into it."""
@@ -25,16 +27,19 @@ def one_line(error: BaseException) -> str:
 
 
 def exit_status(program: str, debug: bool, run: Callable[[], int]) -> int:
-    """What `run` returns; 130 where it is interrupted, 2 after any error, which is said."""
+    """What `run` returns; 130 where it is interrupted, 2 after any error, which is said. With it
+    the program is to end."""
     try:
-        return run()
+        status = run()
     except KeyboardInterrupt:
-        return 130
+        status = 130
     except Exception as error:
         say(f"{program}: {one_line(error)}")
         if debug:
             show(error)
-        return 2
+        status = 2
+    leave(status)
+    return status
 
 
 def show(error: BaseException) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.errors import UserError
+from kd_lightning.stages import in_stage
 from kd_lightning.video.closing import Closing
 from kd_lightning.video.formats import pyav
 from kd_lightning.video.live import Captured
@@ -92,7 +93,9 @@ def open_camera(camera: str) -> LiveSource:
     if sys.platform not in DEVICES:
         raise UserError(f"--camera {camera}: no cameras are known on {sys.platform}; give a URL")
     kind, numbered, options = DEVICES[sys.platform]
-    return open_device(_device_name(camera, kind, numbered), kind, options, f"camera {camera}")
+    return in_stage(
+        lambda: open_device(_device_name(camera, kind, numbered), kind, options, f"camera {camera}")
+    )
 
 
 def open_device(name: str, kind: str, options: dict[str, str], shown: str) -> LiveSource:
@@ -116,6 +119,10 @@ def open_stream(name: str) -> LiveSource:
     Raises:
         UserError: it cannot be read, or its frames cannot be restored.
     """
+    return in_stage(lambda: _open_stream(name))
+
+
+def _open_stream(name: str) -> LiveSource:
     if name != STDIN and ("://" not in name or Path(name).exists()):
         return LiveSource(Reader(name, on_error="skip"), paced=True)
     av = pyav()

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from kd_lightning.api import Enhancer
+from kd_lightning.stages import WAKE, CtrlC, Stage, end
 from kd_lightning.video.frame import Frame
 from kd_lightning.video.latency import Durations
 from kd_lightning.video.mailbox import Mailbox
 
-# Seconds. Between two looks at Ctrl-C; for a thread to end that waits for a source; between lines.
-WAKE, PATIENCE, INTERVAL = 0.2, 5.0, 1.0
+INTERVAL = 1.0  # seconds between two calls of `tell`
 
 Captured = tuple[
     float, Frame
@@ -82,7 +82,8 @@ def stream(
 ) -> Statistics:
     """Enhance a live stream until the source ends, the sink has nobody left, or Ctrl-C.
 
-    Call it in the main thread where the sink is a window. Source and sink are not closed.
+    Call it in the main thread where the sink is a window. Source and sink are not closed. A source
+    that waits for ever in native code leaves its thread behind: see `kd_lightning.stages.leave`.
 
     Args:
         source: gives frames as they are captured; it is read in a thread of its own.
@@ -99,26 +100,24 @@ def stream(
 
     Raises:
         whatever source, enhancer or sink raise: the first of these, after the threads have ended.
+        KeyboardInterrupt: after Ctrl-C, and after the threads have ended.
     """
     restore = restoring(enhancer) if isinstance(enhancer, Enhancer) else enhancer
     run = _Run(source, restore, tell, total or Statistics())
-    threads = [
-        threading.Thread(target=run.guard, args=(stage, mailbox), name=name, daemon=True)
-        for name, stage, mailbox in (
-            ("capture", run.capture, run.fresh),
-            ("enhancement", run.enhance, run.done),
-        )
+    stages = [
+        Stage(lambda: run.guard(run.capture, run.fresh), "capture"),
+        Stage(lambda: run.guard(run.enhance, run.done), "enhancement"),
     ]
-    for thread in threads:
-        thread.start()
-    try:
-        run.display(sink)
-    finally:
-        run.fresh.close()
-        run.done.close()
-        for thread in threads:
-            thread.join(PATIENCE)
-        run.count_drops()
+    with CtrlC() as ctrl_c:  # or it could come between a thread's start and the wait for its end
+        for stage in stages:
+            stage.start()
+        try:
+            run.display(sink, ctrl_c)
+        finally:
+            run.fresh.close()
+            run.done.close()
+            end(stages)
+            run.count_drops()
     if run.failures:
         raise run.failures[0]
     return run.total
@@ -169,8 +168,8 @@ class _Run:
             if not self.done.put((captured, restored)):
                 return
 
-    def display(self, sink: Sink) -> None:
-        while True:
+    def display(self, sink: Sink, ctrl_c: CtrlC) -> None:
+        while not ctrl_c.pressed:
             try:
                 item = self.done.take(WAKE)
             except TimeoutError:
@@ -178,12 +177,12 @@ class _Run:
             if item is None:
                 return
             captured, frame = item
-            if not sink.show(frame):
+            if not ctrl_c.breaks(sink.show, frame):
                 return
             self._count("shown")
             self._add("latency", time.monotonic() - captured)
             if self.tell and time.monotonic() - self._told >= INTERVAL:
-                self._report(self.tell)
+                ctrl_c.breaks(self.tell, self._report())
 
     def count_drops(self) -> None:
         dropped = self.fresh.dropped + self.done.dropped
@@ -191,12 +190,12 @@ class _Run:
             self.recent.dropped += dropped - self.total.dropped
             self.total.dropped = dropped
 
-    def _report(self, tell: Callable[[dict[str, Any]], None]) -> None:
+    def _report(self) -> dict[str, Any]:
         self.count_drops()
         with self._lock:
             recent, self.recent = self.recent, Statistics()
         self._told = time.monotonic()
-        tell({"seconds": round(self._told - self._start, 2), **recent.as_dict()})
+        return {"seconds": round(self._told - self._start, 2), **recent.as_dict()}
 
     def _count(self, what: str) -> None:
         with self._lock:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from kd_lightning.stages import Stage, end
 from kd_lightning.video.frame import Frame
 
 DEPTH = 4  # frames that wait between two stages
@@ -64,7 +65,8 @@ def process(
         stop: once set, nothing more is read; what was read is finished.
 
     Raises:
-        Whatever a stage raises; the other two end first.
+        Whatever a stage raises; the other two end first, but where they wait for a stream: see
+        `kd_lightning.stages.leave`.
     """
     stop = stop or threading.Event()
     broken = threading.Event()
@@ -90,6 +92,8 @@ def process(
 
     stages = [_Stage(reading, broken, then=read.end), _Stage(writing, broken)]
     try:
+        for stage in stages:
+            stage.start()
         frames = _frames(read, written, stop)
         for frame in enhance(frames):
             written.put(frame)
@@ -98,14 +102,14 @@ def process(
         for _ in frames:
             raise RuntimeError("enhance gave fewer frames than it was given")
         written.end()
+        stages[1].join()
     except _Broken:
         pass  # the stage that broke says why
     except BaseException:
         broken.set()
         raise
     finally:
-        stages[1].join()
-        stages[0].join(None if not stop.is_set() else 2 * PATIENCE)  # it may wait for a stream
+        end(stages)
     for stage in stages:
         if stage.error:
             raise stage.error
@@ -131,7 +135,7 @@ class _Broken(Exception):
     """Another stage failed."""
 
 
-class _Stage(threading.Thread):
+class _Stage(Stage):
     """Runs a function; an error of it breaks the other stages."""
 
     def __init__(
@@ -140,12 +144,11 @@ class _Stage(threading.Thread):
         broken: threading.Event,
         then: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(daemon=True)
+        super().__init__(self._guard)
         self._work, self._broken, self._then = run, broken, then
         self.error: BaseException | None = None
-        self.start()
 
-    def run(self) -> None:
+    def _guard(self) -> None:
         try:
             self._work()
             self._then()

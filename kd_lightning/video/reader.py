@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -99,7 +100,6 @@ class Reader(Closing):
         self.left_out: list[str] = []
         self._skip = on_error == "skip"
         self._damaged = 0
-        self._busy = False
         self._last: int | None = None
         self._av = pyav()
         self._container = self._open(source, container)
@@ -114,8 +114,8 @@ class Reader(Closing):
         self.info = self._describe()
 
     def close(self) -> None:
-        """Does nothing while a thread still waits for data, which it must not lose hold of."""
-        if not self._busy:
+        """Does nothing while a thread still reads or decodes, which it must not lose hold of."""
+        if inspect.getgeneratorstate(self._decoded) != inspect.GEN_RUNNING:
             self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -212,7 +212,7 @@ class Reader(Closing):
         stream = self._stream
         return Fraction(stream.average_rate or stream.guessed_rate or 30)
 
-    def _decode(self) -> Iterator[Any]:
+    def _decode(self) -> Generator[Any, None, None]:
         for packet in self._packets():
             if packet.stream is not self._stream:
                 if packet.dts is not None or packet.size:
@@ -236,15 +236,12 @@ class Reader(Closing):
         packets = self._container.demux([self._stream, *self.copied])
         while True:
             try:
-                self._busy = True
                 packet = next(packets)
             except StopIteration:
                 return
             except self._av.error.FFmpegError as error:
                 self._note(f"ends in damaged data ({_reason(error)})")
                 return
-            finally:
-                self._busy = False
             yield packet
 
     def _other_kind(self, frame: Any) -> str:

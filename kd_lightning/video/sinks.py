@@ -75,14 +75,15 @@ class Pipe(Closing):
     def __init__(self, target: str) -> None:
         place = sys.stdout.fileno() if target == STDOUT else target
         try:
-            self._file = open(place, "wb", closefd=target != STDOUT)  # noqa: SIM115, see `close`
+            self._file = open(place, "wb", 0, closefd=target != STDOUT)  # noqa: SIM115, see `close`
         except OSError as error:
             raise UserError(f"--pipe {target}: {error.strerror}") from None
 
     def show(self, frame: Frame) -> bool:
+        rest = np.ascontiguousarray(frame.pixels).data.cast("B")
         try:
-            self._file.write(np.ascontiguousarray(frame.pixels).data)
-            self._file.flush()
+            while rest:  # no buffer: closing one would wait for a reader that has stopped
+                rest = rest[self._file.write(rest) :]
         except BrokenPipeError:  # whoever read it has seen enough
             # Nothing may try again, when the file is closed or Python ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())

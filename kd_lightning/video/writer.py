@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -89,6 +90,7 @@ class Writer:
         self._output: Any = None
         self._copies: dict[int, Any] = {}
         self._early: list[Any] = []
+        self._in_use = threading.RLock()
         self.notes: list[str] = []
 
     def __enter__(self) -> Writer:
@@ -107,12 +109,13 @@ class Writer:
 
     def write(self, frame: Frame) -> None:
         """Encode one more frame, of the size of the first and after it in time."""
-        if self._output is None:
-            self._start(frame)
-        picture = self._fill(frame)
-        picture.pts, picture.time_base = frame.pts, frame.time_base
-        picture.duration = frame.duration
-        self._output.mux(self._stream.encode(picture))
+        with self._in_use:
+            if self._output is None:
+                self._start(frame)
+            picture = self._fill(frame)
+            picture.pts, picture.time_base = frame.pts, frame.time_base
+            picture.duration = frame.duration
+            self._output.mux(self._stream.encode(picture))
 
     def copy(self, packet: Any) -> None:
         """Pass on one `av.Packet` of `source`, bit for bit."""
@@ -122,7 +125,8 @@ class Writer:
         stream = self._copies.get(packet.stream.index)
         if stream is not None:
             packet.stream = stream
-            self._output.mux(packet)
+            with self._in_use:
+                self._output.mux(packet)
 
     def close(self) -> None:
         """Write what the encoder still holds, and the end of the file."""
@@ -149,8 +153,11 @@ class Writer:
             self.copy(packet)
 
     def _abandon(self) -> None:
-        """Close the file without its end, after an error; harmless after `close`."""
-        self._output.close()
+        """Close the file without its end, after an error; harmless after `close`. Not where a
+        thread still writes, which it must not lose hold of."""
+        if self._in_use.acquire(blocking=False):
+            self._output.close()
+            self._in_use.release()
 
     def _add_video(self, first: Frame) -> None:
         codec, source = self.codec, self._source.info if self._source else None

@@ -1,14 +1,18 @@
 """kd-enhance on a live stream, as typed."""
 
+import array
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
+import time
 import types
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -23,6 +27,7 @@ from kd_lightning.video.ladder import Ladder, Way
 from kd_lightning.video.reader import Reader
 from kd_lightning.video.writer import Encoding, Writer
 from kd_lightning.yuv import rgb_to_yuv
+from tests.runs import ROOT
 from tests.video.live_parts import FakeCamera
 
 RATE, FRAMES, HEIGHT, WIDTH = 30, 24, 36, 64
@@ -145,6 +150,66 @@ def test_ctrl_c_ends_a_stream_with_its_statistics(clip: str, fast_weights: Path)
     assert b"frames shown" in said
     assert b"Traceback" not in said
     assert running.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "frames", "presses", "status"),
+    [
+        (["--pipe", os.devnull], True, 1, 0),
+        (["--pipe", os.devnull], False, 1, 130),
+        (["-o", "out.mkv"], False, 2, 130),
+    ],
+    ids=["a stream, after its frames", "a stream, from the start", "a film, given up"],
+)
+def test_a_source_that_says_nothing_does_not_keep_ctrl_c_waiting(
+    where: list[str],
+    frames: bool,
+    presses: int,
+    status: int,
+    clip: str,
+    fast_weights: Path,
+    tmp_path: Path,
+) -> None:
+    """A thread waits for it in native code, which nothing can wake."""
+    command = [sys.executable, "-m", "kd_lightning.commands.enhance", "-", *where]
+    command += torch_alone(fast_weights)
+    content = Path(clip).read_bytes()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (
+        open(tmp_path / "said", "wb") as said,  # no pipe: it would have to be read meanwhile
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=said, cwd=tmp_path, env=environment
+        ) as running,
+    ):
+        assert running.stdin
+        running.stdin.write(content if frames else content[:4])
+        running.stdin.flush()
+        deadline = time.monotonic() + 100
+        while unread(running.stdin) or (frames and b"ms a frame" not in words_of(said)):
+            assert running.poll() is None, words_of(said)
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        for _ in range(presses):
+            time.sleep(0.5)
+            running.send_signal(signal.SIGINT)
+        try:
+            assert running.wait(15) == status, words_of(said)
+        finally:
+            running.kill()
+        assert (b"frames shown" in words_of(said)) == frames
+        assert b"Traceback" not in words_of(said)
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def unread(pipe: IO[bytes]) -> int:
+    """Bytes that lie in a pipe."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
+
+
+def words_of(file: IO[bytes]) -> bytes:
+    return Path(file.name).read_bytes()
 
 
 @pytest.mark.parametrize(

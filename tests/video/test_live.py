@@ -3,10 +3,13 @@
 import itertools
 import json
 import re
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -15,9 +18,10 @@ import pytest
 pytest.importorskip("av")
 
 from kd_lightning import Enhancer
+from kd_lightning.stages import Stage
 from kd_lightning.video import live
 from kd_lightning.video.frame import Frame
-from kd_lightning.video.live import Captured, stream
+from kd_lightning.video.live import Captured, Statistics, stream
 from kd_lightning.video.writer import Writer
 from tests.runs import ROOT
 from tests.video.live_parts import Eye, Student, camera, frame
@@ -114,6 +118,52 @@ def test_what_a_stage_raises_ends_the_stream_and_reaches_the_caller(where: str) 
     with pytest.raises(OSError, match=f"{where} is gone"):
         stream(source(), restore, Sink())
     assert not {"capture", "enhancement"} & {thread.name for thread in threading.enumerate()}
+
+
+def test_interrupted_at_any_line_a_stream_has_ended_its_threads() -> None:
+    """Ctrl-C at each line in turn that the caller's thread runs of a short stream."""
+
+    def source() -> Iterator[Captured]:
+        for number in itertools.count():
+            time.sleep(0.001)
+            yield time.monotonic(), frame(number)
+
+    class Presser:
+        """Presses Ctrl-C at one line of the package."""
+
+        def __init__(self, line: int) -> None:
+            self.left, self.places = line, list[str]()
+
+        def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
+            if "kd_lightning" in frame.f_code.co_filename and event == "line":
+                self.left -= 1
+                if self.left == 0:
+                    self.places.append(frame.f_code.co_name)
+                    signal.raise_signal(signal.SIGINT)
+            return self
+
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    pressed: list[str] = []
+    for line in itertools.count(1):
+        presser, total, interrupted = Presser(line), Statistics(), False
+        before = sys.gettrace()
+        sys.settrace(presser)
+        try:
+            stream(source(), Student(0.0), Eye(most=2), total=total)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            sys.settrace(before)
+        assert not any(isinstance(thread, Stage) for thread in threading.enumerate()), (
+            presser.places
+        )
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if not presser.places:
+            break
+        assert interrupted, presser.places
+        assert total.shown <= total.captured
+        pressed += presser.places
+    assert {"stream", "display", "end", "__enter__", "__exit__"} <= set(pressed)
 
 
 def test_what_is_told_along_the_way_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,23 @@ def test_an_error_of_any_stage_ends_all_and_is_raised(broken: str) -> None:
     assert source.read <= 20 + 2 * DEPTH + 4
 
 
+def test_a_sink_that_breaks_does_not_wait_for_a_source_that_says_nothing() -> None:
+    on = threading.Event()
+
+    class Silent(Source):
+        def items(self) -> Iterator[Any]:
+            yield from super().items()
+            on.wait(60)
+
+    try:
+        start = time.monotonic()
+        with pytest.raises(OSError, match="the sink broke"):
+            process(Silent(3), same, Sink(fails_at=1))
+        assert time.monotonic() - start < 30
+    finally:
+        on.set()
+
+
 def test_a_stop_finishes_what_was_read() -> None:
     source, sink, stop = Source(10**6), Sink(), threading.Event()
     process(source, same, sink, lambda report: stop.set() if report.frames > 50 else None, stop)
