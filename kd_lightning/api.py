@@ -13,7 +13,7 @@ from kd_lightning.deploy.backends.backend import Precision
 from kd_lightning.deploy.backends.select import open_weights
 from kd_lightning.deploy.enhance import enhance, enhance_frames, enhance_tensor, untrained_scale
 from kd_lightning.errors import UserError
-from kd_lightning.models.pretrained import DEFAULT, find_weights
+from kd_lightning.models.pretrained import default_weights, find_weights
 
 DIRECT = ("L", "LA", "RGB", "RGBA", "I;16")  # modes of Pillow whose pixels need no conversion
 
@@ -32,7 +32,7 @@ class Enhancer:
 
     Args:
         weights: name of a student of the package, or a file: an artifact (.safetensors), an ONNX
-            or OpenVINO export.
+            or OpenVINO export; None: student_fast, or call_fast_x1 for scale 1.
         backend: auto (the fastest installed), torch, openvino, onnx or ncnn.
         device: auto, cpu or cuda.
         precision: auto (bf16 or fp16 where the device multiplies it), fp32, bf16 or fp16.
@@ -47,7 +47,7 @@ class Enhancer:
 
     def __init__(
         self,
-        weights: str | Path = DEFAULT,
+        weights: str | Path | None = None,
         *,
         backend: str = "auto",
         device: str = "auto",
@@ -55,7 +55,8 @@ class Enhancer:
         scale: int | None = None,
         tile: int | None = None,
     ) -> None:
-        self.runner = open_weights(find_weights(str(weights)), backend, device, precision)
+        path = find_weights(str(weights or default_weights(scale)))
+        self.runner = open_weights(path, backend, device, precision)
         self.scale = self.runner.scale if scale is None else scale
         self.tile = tile
         if self.runner.takes_lr and self.scale != self.runner.scale:

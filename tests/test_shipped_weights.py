@@ -1,5 +1,6 @@
 """The weights that ship with the package keep what their README promises."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from kd_lightning.benchmark import quality as quality_of
 from kd_lightning.benchmark.calls.measure import points
 from kd_lightning.data.degradations import version_rng
 from kd_lightning.data.degradations.camera import film
+from kd_lightning.data.degradations.resizing import soften
 from kd_lightning.data.samples import SamplePhotos
 from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.enhance import enhance
@@ -22,7 +24,7 @@ from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.network import Network
-from kd_lightning.models.pretrained import shipped
+from kd_lightning.models.pretrained import default_weights, find_weights, shipped
 
 
 def load(name: str) -> Network:
@@ -151,9 +153,61 @@ def test_call_students_never_make_a_coded_frame_worse(
     assert luma_psnr(restored(name, frame, 2), photo, 2) > before
 
 
-@pytest.mark.parametrize("name", CALL)
+SAME_SIZE = ("call_tiny_x1", "call_fast_x1")
+
+
+@pytest.mark.parametrize("crf", [23, 28, 33, 38])
+@pytest.mark.parametrize("name", SAME_SIZE)
+def test_same_size_students_mend_coded_frames(photo: np.ndarray, name: str, crf: int) -> None:
+    frame = received(photo, 1, crf)
+    before = luma_psnr(quality_of.to_tensor(frame), photo, 1)
+    assert luma_psnr(restored(name, frame, 1), photo, 1) > before
+
+
+@pytest.mark.parametrize("name", SAME_SIZE)
+def test_same_size_students_cost_a_frame_hardly_coded_a_third_of_a_decibel_at_most(
+    photo: np.ndarray, name: str
+) -> None:
+    """They should cost nothing; experiments/call says why they do."""
+    frame = received(photo, 1, 18)
+    before = luma_psnr(quality_of.to_tensor(frame), photo, 1)
+    assert luma_psnr(restored(name, frame, 1), photo, 1) > before - 1 / 3
+
+
+@pytest.mark.parametrize("quality_of_jpeg", [30, 50, 75, 90])
+@pytest.mark.parametrize("name", SAME_SIZE)
+def test_same_size_students_mend_jpeg(photo: np.ndarray, name: str, quality_of_jpeg: int) -> None:
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "JPEG", quality=quality_of_jpeg)
+    damaged = np.asarray(Image.open(file))
+    before = luma_psnr(quality_of.to_tensor(damaged), photo, 1)
+    assert luma_psnr(restored(name, damaged, 1), photo, 1) > before + 0.2
+
+
+@pytest.mark.parametrize("name", SAME_SIZE)
+def test_same_size_students_sharpen_an_interpolated_photograph(
+    photo: np.ndarray, name: str
+) -> None:
+    soft = soften(photo)
+    before = luma_psnr(quality_of.to_tensor(soft), photo, 1)
+    assert luma_psnr(restored(name, soft, 1), photo, 1) > before + 1.5
+
+
+@pytest.mark.parametrize("name", SAME_SIZE)
+def test_same_size_students_leave_a_sharp_photograph_alone(photo: np.ndarray, name: str) -> None:
+    """45 dB between what goes in and what comes out."""
+    assert luma_psnr(restored(name, photo, 1), photo, 1) >= 45
+
+
+@pytest.mark.parametrize("scale", [None, 1, 2])
+def test_default_weights_are_trained_for_the_scale_that_is_asked_for(scale: int | None) -> None:
+    network, _ = load_artifact(find_weights(default_weights(scale)))
+    assert network.scale == (scale or 2)
+
+
+@pytest.mark.parametrize("name", [*CALL, *SAME_SIZE])
 def test_call_weights_say_what_they_were_trained_for(name: str) -> None:
     network, metadata = load_artifact(SHIPPED_WEIGHTS / f"{name}.safetensors")
-    assert network.scale == 2
+    assert network.scale == int(name[-1])
     assert metadata["degradation"].startswith("call-")
     assert metadata["recipe"] == f"experiments/call/{name}"

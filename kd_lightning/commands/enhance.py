@@ -23,7 +23,7 @@ from kd_lightning.commands.jobs import (
 from kd_lightning.deploy.backends import MODULES
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.suffixes import READABLE, WRITABLE
-from kd_lightning.models.pretrained import DEFAULT
+from kd_lightning.models.pretrained import DEFAULT, SAME_SIZE
 
 if TYPE_CHECKING:  # heavy imports wait until the arguments are understood
     from kd_lightning.deploy.backends import Runner
@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--weights",
         help="name of a student of the package, or .safetensors, .onnx, .xml; default: "
-        f"{DEFAULT}; for a live stream several, the largest first: {live.STUDENTS}",
+        f"{DEFAULT}, for scale 1 {SAME_SIZE}; for a live stream several, the largest first: "
+        f"{live.STUDENTS}",
     )
     add("--backend", choices=("auto", *MODULES), default="auto")
     add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)

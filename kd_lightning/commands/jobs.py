@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kd_lightning.commands.failures import say
 from kd_lightning.errors import UserError
-from kd_lightning.models.pretrained import DEFAULT, find_weights
+from kd_lightning.models.pretrained import default_weights, find_weights
 
 if TYPE_CHECKING:  # heavy imports wait until the arguments are understood
     from kd_lightning.deploy.backends import Runner
@@ -56,7 +56,7 @@ def open_runner(options: argparse.Namespace) -> "tuple[Runner, int, Path]":
     Raises:
         UserError: they cannot be had, or not together.
     """
-    weights = find_weights(options.weights or DEFAULT)
+    weights = find_weights(options.weights or default_weights(options.scale))
 
     from kd_lightning.deploy.backends import open_weights
     from kd_lightning.deploy.enhance import untrained_scale

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from kd_lightning.video.live import Sink
 
 STUDENTS = "call_fast_x2,call_tiny_x2,call_mini_x2"  # the largest first
-ENLARGES = "call_mini_x2"  # of them: takes the small image, and does nothing but enlarge by 2
+SAME_SIZE = "call_fast_x1,call_tiny_x1"  # for --scale 1
+ENLARGES = "call_mini_x2"  # of STUDENTS: takes the small image, and does nothing but enlarge by 2
 STDOUT = "-"
 
 
@@ -52,9 +53,7 @@ def run(options: argparse.Namespace) -> int:
     from kd_lightning.video.live import Statistics, stream
 
     import_modules(options.imports)
-    names = (options.weights or STUDENTS).split(",")
-    if not options.weights and options.scale not in (None, 2):
-        names.remove(ENLARGES)
+    names = (options.weights or _default_weights(options.scale)).split(",")
     total = Statistics()
     with ExitStack() as stack:
         opened = open_camera(options.camera) if options.camera else open_stream(options.input[0])
@@ -92,6 +91,12 @@ def _places(options: argparse.Namespace) -> list[str]:
         "--pipe": options.pipe,
     }
     return [name for name, wanted in places.items() if wanted]
+
+
+def _default_weights(scale: int | None) -> str:
+    if scale == 1:
+        return SAME_SIZE
+    return STUDENTS if scale in (None, 2) else STUDENTS.replace(f",{ENLARGES}", "")
 
 
 def _check(options: argparse.Namespace) -> None:

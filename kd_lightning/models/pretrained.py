@@ -7,6 +7,12 @@ from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS
 
 DEFAULT = "student_fast"
+SAME_SIZE = "call_fast_x1"
+
+
+def default_weights(scale: int | None) -> str:
+    """The name of the shipped weights for who asks for a scale, or None, and names no weights."""
+    return SAME_SIZE if scale == 1 else DEFAULT
 
 
 def shipped(pattern: str = "student*.safetensors") -> dict[str, Path]:

@@ -71,9 +71,16 @@ def test_a_file_as_a_camera_into_a_pipe_with_statistics(
     assert f"{total['shown']} of 24 frames shown, {total['dropped']} dropped; latency p50" in said
 
 
-@pytest.mark.parametrize(("scale", "smallest"), [(2, "call_mini_x2"), (1, "call_tiny_x2")])
+RUNGS = {
+    1: ["call_fast_x1", "call_tiny_x1"],
+    2: ["call_fast_x2", "call_tiny_x2", "call_mini_x2"],
+    3: ["call_fast_x2", "call_tiny_x2"],
+}
+
+
+@pytest.mark.parametrize(("scale", "names"), RUNGS.items())
 def test_the_students_of_a_call_are_the_rungs_where_none_is_named(
-    scale: int, smallest: str, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scale: int, names: list[str], clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
 
@@ -84,8 +91,8 @@ def test_the_students_of_a_call_are_the_rungs_where_none_is_named(
     monkeypatch.setattr("kd_lightning.video.ladder.Ladder", noted)
     pipe = tmp_path / "frames.rgb"
     assert main([clip, "--pipe", str(pipe), "--scale", str(scale), "--budget-ms", "2000"]) == 0
-    assert seen[:2] == ["call_fast_x2", "call_tiny_x2"]
-    assert f"{smallest} on the middle quarter" in seen
+    assert seen[: len(names)] == names
+    assert f"{names[-1]} on the middle quarter" in seen
     assert pipe.stat().st_size % (scale**2 * HEIGHT * WIDTH * 3) == 0 < pipe.stat().st_size
 
 
