@@ -43,7 +43,7 @@ async ([engine, student]) => {
 
 
 @pytest.mark.parametrize("engine", GPU_ENGINES)
-@pytest.mark.parametrize("student", ["student_tiny", "student_mini"])
+@pytest.mark.parametrize("student", ["student_tiny", "student_mini", "call_tiny_x1"])
 def test_counts_are_those_of_the_engine(page: Any, engine: str, student: str) -> None:
     answer = page.evaluate(COUNT, [engine, student])
     for name, number in answer["found"].items():

@@ -30,27 +30,37 @@ NO_ENGINE = "export const create = () => { throw new Error('not in this test'); 
 
 @pytest.fixture(scope="package")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page with two of its students."""
+    """The page with three of its students."""
     weights = shipped("*.safetensors")
-    chosen = {name: weights[name] for name in ("student_tiny", "call_tiny_x2")}
+    chosen = {name: weights[name] for name in ("student_tiny", "call_tiny_x2", "call_tiny_x1")}
     return build(tmp_path_factory.mktemp("page") / "dist", chosen)
 
 
 @pytest.fixture(scope="package")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student so small that plain JavaScript runs it, with visible detail."""
+    return random_student(tmp_path_factory.mktemp("weights") / "random.safetensors", scale=2)
+
+
+@pytest.fixture(scope="package")
+def same_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One like `weights` whose output is as large as its input."""
+    return random_student(tmp_path_factory.mktemp("weights") / "same.safetensors", scale=1)
+
+
+def random_student(path: Path, scale: int) -> Path:
     torch.manual_seed(5)
-    arguments = {"width": 4, "depth": 2}
+    arguments = {"scale": scale, "width": 4, "depth": 2}
     network = StudentFast(**arguments).eval().requires_grad_(False)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     return save_artifact(path, network, arguments)
 
 
 @pytest.fixture(scope="package")
-def plain_dist(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
-    """The page with three names for `weights`, and one engine, the reference in JavaScript; the
-    others do not start."""
+def plain_dist(tmp_path_factory: pytest.TempPathFactory, weights: Path, same_size: Path) -> Path:
+    """The page with three names for `weights` and one for `same_size`, and one engine, the
+    reference in JavaScript; the others do not start."""
     students = {name: weights for name in ("random", "other", "call_tiny_x2")}
+    students["same"] = same_size
     copy = build(tmp_path_factory.mktemp("page") / "plain", students)
     shutil.rmtree(copy / "engines", ignore_errors=True)
     (copy / "engines").mkdir()

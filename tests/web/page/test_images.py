@@ -45,18 +45,27 @@ def test_downloaded_image_is_what_torch_makes_of_it(
     assert difference(found, restored(weights, pixels(face))) <= 2
 
 
-def test_shipped_student_in_the_chosen_engine_equals_torch(
-    visit: Visit, site: str, photo: np.ndarray, tmp_path: Path
+@pytest.mark.parametrize(("student", "scale"), [("student_tiny", 2), ("call_tiny_x1", 1)])
+def test_shipped_student_of_the_chosen_scale_equals_torch(
+    visit: Visit, site: str, photo: np.ndarray, tmp_path: Path, student: str, scale: int
 ) -> None:
     lr = photo[60:161, 140:287]
     Image.fromarray(lr).save(tmp_path / "face.png")
     page = visit(site)
+    options = page.query_selector_all("#scale option")
+    assert [option.get_attribute("value") for option in options] == ["2", "1"]
     page.set_input_files("#file", tmp_path / "face.png")
     page.wait_for_selector("#status:text-matches('147 . 101 to 294 . 202')")
+    page.select_option("#scale", str(scale))
+    size = f"{147 * scale} . {101 * scale}"
+    page.wait_for_selector(f"#status:text-matches('147 . 101 to {size} .*{student} on')")
+    assert difference(canvas(page, "#before"), lr) == 0
     with page.expect_download() as download:
         page.click("#download")
+    assert download.value.suggested_filename == f"face_x{scale}.png"
     found = pixels(Path(download.value.path()))
-    assert difference(found, restored("student_tiny", lr)) <= 2
+    assert found.shape == (101 * scale, 147 * scale, 3)
+    assert difference(found, restored(student, lr)) <= 2
 
 
 @pytest.mark.parametrize(
@@ -155,17 +164,17 @@ def test_another_student_restores_what_is_open(visit: Visit, plain_site: str, fa
     page.wait_for_selector(f"#status{SIZE}:has-text('{name} on')")
 
 
-def test_tiles_of_a_large_image_change_nothing(
-    visit: Visit, plain_site: str, weights: Path, photo: np.ndarray
-) -> None:
+@pytest.mark.parametrize("student", ["random", "same"])
+def test_tiles_of_a_large_image_change_nothing(visit: Visit, plain_site: str, student: str) -> None:
     """Stitched by the page's own plan from tiles of 29 pixels."""
     page = visit(plain_site)
     worst = page.evaluate(
-        """async () => {
+        """async (student) => {
             const { loadModel } = await import("/model.js");
             const { planTiles } = await import("/tiles.js");
             const { create } = await import("/engines/wasm.js");
-            const model = await loadModel("/models/random.kdw");
+            const model = await loadModel(`/models/${student}.kdw`);
+            const { scale } = model;
             const image = await createImageBitmap(document.querySelector("#before"), 0, 0, 71, 50);
             const run = async (source, size) => {
                 const engine = await create(model, size);
@@ -179,18 +188,19 @@ def test_tiles_of_a_large_image_change_nothing(
                 const piece = await createImageBitmap(image, x, y, plan.width, plan.height);
                 const part = await run(piece, plan);
                 covered += (right - left) * (bottom - top);
-                for (let row = 2 * top; row < 2 * bottom; row++) {
-                    for (let column = 2 * left; column < 2 * right; column++) {
+                for (let row = scale * top; row < scale * bottom; row++) {
+                    for (let column = scale * left; column < scale * right; column++) {
                         for (let c = 0; c < 3; c++) {
                             const a = whole.data[4 * (row * whole.width + column) + c];
-                            const at = (row - 2 * y) * part.width + column - 2 * x;
+                            const at = (row - scale * y) * part.width + column - scale * x;
                             worst = Math.max(worst, Math.abs(a - part.data[4 * at + c]));
                         }
                     }
                 }
             }
             return { worst, covered, tiles: plan.tiles.length };
-        }"""
+        }""",
+        student,
     )
     assert worst["covered"] == 71 * 50
     assert worst["tiles"] > 4

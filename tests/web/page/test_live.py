@@ -91,6 +91,18 @@ def test_video_is_heard_paused_muted_and_sought(watched: Any) -> None:
     watched.wait_for_selector("#time:text-is('0:01 of 0:02')")
 
 
+def test_video_at_the_same_size_equals_torch_and_keeps_it(watched: Any, same_size: Path) -> None:
+    """It plays on while the scale is chosen."""
+    watched.select_option("#scale", "1")
+    watched.wait_for_selector("#status:text-matches('64 . 48 to 64 . 48. same on')")
+    until(watched, FRAMES)
+    watched.click("#play")
+    watched.wait_for_selector("#play:has-text('Play')")
+    before, after = map(decoded, watched.evaluate(CANVASES))
+    assert after.shape == before.shape == (48, 64, 3)
+    assert difference(after, restored(same_size, before)) <= 2
+
+
 def test_another_student_restores_a_video_that_stands_still(watched: Any) -> None:
     watched.click("#play")
     watched.wait_for_selector("#play:has-text('Play')")
@@ -115,6 +127,16 @@ def test_camera_frame_equals_torch_and_is_counted(filmed: Any, weights: Path) ->
     filmed.click("#camera")
     filmed.wait_for_selector("#status:text-matches('200 . 112 to')")
     assert filmed.evaluate("document.querySelector('#video').srcObject") is None
+
+
+def test_camera_at_the_same_size_equals_torch_and_keeps_it(filmed: Any, same_size: Path) -> None:
+    filmed.select_option("#scale", "1")
+    width, height, _ = CAMERA
+    filmed.wait_for_selector(f"#status:text-matches('{width} . {height} to {width} . {height}')")
+    until(filmed, FRAMES)
+    before, after = map(decoded, filmed.evaluate(PAIR))
+    assert after.shape == before.shape == (height, width, 3)
+    assert difference(after, restored(same_size, before)) <= 2
 
 
 def test_camera_opens_though_the_sample_comes_while_it_is_asked_for(
