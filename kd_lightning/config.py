@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kd_lightning.errors import UserError
 from kd_lightning.files import unwritable
@@ -149,7 +149,9 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
             return moved(key)
         return f"unknown key {key}{nearest(key, valid_keys(config_name, words))}"
     if found := re.search(r"Missing mandatory value: (\S+)", text):
-        return f"{found[1]} has no value: give it on the command line, {found[1]}=..."
+        # Of an interpolation, the full key is that of who refers to the value.
+        key = error.full_key if isinstance(error, MissingMandatoryValue) else found[1]
+        return f"{key} has no value: give it on the command line, {key}=..."
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         options = group_options(group, config_name, words)

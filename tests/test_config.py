@@ -26,6 +26,7 @@ def start(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
         ("student=studnet_fast", "did you mean student_fast?"),
         ("loss.alpha=1.5", "loss.alpha=1.5 is outside [0, 1]"),
         ("data=photos", "data.root"),
+        ("experiment=kd_call_x1", "data.source.photos has no value: "),
         ("scale=9", "scale=9"),
         ("weights=pretrained", "weights is now teacher.weights=FILE, the teacher's, or init_from="),
         ("+initial=x.ckpt", "initial is now init_from"),
