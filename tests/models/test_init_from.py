@@ -26,6 +26,12 @@ def test_pretrained_is_the_shipped_student_of_the_same_arguments() -> None:
         assert torch.equal(student.state_dict()[name], value)
 
 
+@pytest.mark.parametrize(("scale", "name"), [(1, "call_tiny_x1"), (2, "student_tiny")])
+def test_pretrained_is_for_clean_images_where_such_weights_ship(scale: int, name: str) -> None:
+    student = StudentFast(scale=scale, width=16, depth=9, rep=True, grey=scale == 1)
+    assert load_init_from(student, "pretrained") == SHIPPED_WEIGHTS / f"{name}.safetensors"
+
+
 def test_pretrained_with_other_arguments_says_what_ships() -> None:
     """Same tensors, but the shipped student has a global skip."""
     with pytest.raises(UserError, match=r"student_cnn is StudentCNN with .*residual.: True"):
