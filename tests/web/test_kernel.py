@@ -132,11 +132,12 @@ def test_frames_found_by_gradient_ascent_stay_within_a_level_of_torch(
     assert worst(network, frames, outputs) <= 1
 
 
+@pytest.mark.parametrize(("name", "scale"), [("student_tiny", 2), ("call_tiny_x1", 1)])
 def test_bands_make_the_same_frame(
-    node: Node, exported: dict[str, Path], photo: np.ndarray
+    node: Node, exported: dict[str, Path], photo: np.ndarray, name: str, scale: int
 ) -> None:
     (frame,) = crops(photo, [(61, 33)])
-    outputs = [node(exported["student_tiny"], [frame], 2, bands)[0][0] for bands in (1, 2, 3, 61)]
+    outputs = [node(exported[name], [frame], scale, bands)[0][0] for bands in (1, 2, 3, 31, 61)]
     for one, other in pairwise(outputs):
         assert (one == other).all()
 

@@ -73,11 +73,13 @@ export class Enhancer extends EventTarget {
    * Draws `source`, `scale` times larger, into `canvas`, which gets that size. Its context must be
    * of the kind 2d, or not yet chosen. Images beyond 1920x1088 run in tiles, which changes nothing.
    * @param options.progress is told the share (0 to 1) that is done of an image in tiles
+   * @param options.signal once it is aborted nothing more is drawn
+   * @throws AbortError by `signal`
    */
   process(
     source: Source,
     canvas: HTMLCanvasElement | OffscreenCanvas,
-    options?: { progress?: (share: number) => void },
+    options?: { progress?: (share: number) => void; signal?: AbortSignal },
   ): Promise<void>;
 
   /** `track`, enhanced: the newest frame wins, late ones are left out. */

@@ -65,8 +65,8 @@ export class Enhancer extends EventTarget {
   }
 
   /** Draws `source`, enlarged by `scale`, into `canvas`. Calls wait for each other. */
-  process(source, canvas, { progress } = {}) {
-    const work = () => this.#process(source, canvas, progress);
+  process(source, canvas, { progress, signal } = {}) {
+    const work = () => this.#process(source, canvas, progress, signal);
     return (this.#turn = this.#turn.then(work, work));
   }
 
@@ -80,7 +80,8 @@ export class Enhancer extends EventTarget {
     this.#turn = this.#turn.then(release, release);
   }
 
-  async #process(source, canvas, progress) {
+  async #process(source, canvas, progress, signal) {
+    signal?.throwIfAborted();
     const size = sizeOf(source);
     if (!(size.width && size.height)) throw new Error("The image or frame is empty.");
     const { scale } = this;
@@ -91,16 +92,17 @@ export class Enhancer extends EventTarget {
       canvas.height = size.height * scale;
     }
     if (size.width * size.height > DIRECT_PIXELS) {
-      return this.#inTiles(source, size, context, progress);
+      return this.#inTiles(source, size, context, progress, signal);
     }
     const engine = await this.#run(source, size);
+    signal?.throwIfAborted();
     const start = performance.now();
     context.drawImage(engine.canvas, 0, 0);
     const draw = performance.now() - start;
     this.timings = { ...engine.timings, draw, total: engine.timings.total + draw };
   }
 
-  async #inTiles(source, size, context, progress) {
+  async #inTiles(source, size, context, progress, signal) {
     const { scale } = this;
     const plan = planTiles(this.model, size, TILE_SIDE);
     for (const [index, tile] of plan.tiles.entries()) {
@@ -108,6 +110,7 @@ export class Enhancer extends EventTarget {
       const piece = await createImageBitmap(source, tile.x, tile.y, plan.width, plan.height);
       const engine = await this.#run(piece, plan);
       piece.close();
+      signal?.throwIfAborted();
       const place = [left * scale, top * scale, (right - left) * scale, (bottom - top) * scale];
       const [x, y, ...extent] = place;
       context.drawImage(

@@ -60,10 +60,11 @@ def test_actual_pixels_show_one_pixel_of_the_output_as_one_of_the_screen(
     assert page.get_attribute("#zoom", "aria-pressed") == "true"
 
 
-def test_benchmark_is_shown_and_copied(visit: Visit, plain_site: str) -> None:
+@pytest.mark.parametrize("student", ["random", "same"])
+def test_benchmark_is_shown_and_copied(visit: Visit, plain_site: str, student: str) -> None:
     """Also where the list of students comes late: Start waits for it."""
     page = visit(
-        f"{plain_site}/?benchmark&student=random&engine=wasm&size=320x180",
+        f"{plain_site}/?benchmark&student={student}&engine=wasm&size=320x180",
         LATE,
         ready="#start",
         permissions=["clipboard-read", "clipboard-write"],
@@ -75,7 +76,7 @@ def test_benchmark_is_shown_and_copied(visit: Visit, plain_site: str) -> None:
     result = page.evaluate("navigator.clipboard.readText().then(JSON.parse)")
     assert "Chrome" in result["machine"]["browser"]
     [row] = result["rows"]
-    assert (row["engine"], row["student"], row["width"]) == ("wasm", "random", 320)
+    assert (row["engine"], row["student"], row["width"]) == ("wasm", student, 320)
     assert row["difference"] <= 1
     assert row["frameMs"] > 0
     assert page.text_content("tbody tr td:nth-child(3)").startswith("320")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.web.page.conftest import canvas, difference, pixels, restored
+from tests.web.page.conftest import canvas, difference, pixels, restored, until
 
 Visit = Callable[..., Any]
 LATE_SAMPLE = """
@@ -162,6 +162,35 @@ def test_another_student_restores_what_is_open(visit: Visit, plain_site: str, fa
     name = "other" if current == "random.kdw" else "random"
     page.select_option("#student", f"{name}.kdw")
     page.wait_for_selector(f"#status{SIZE}:has-text('{name} on')")
+
+
+# The engine in use goes on with its next frame when `go()` is called.
+HELD = """() => {
+    const engine = referenceEngines.at(-1);
+    const { process } = engine;
+    engine.process = async (source) => {
+        await new Promise((resolve) => (globalThis.go = resolve));
+        await process(source);
+    };
+}"""
+
+
+def test_another_scale_while_the_student_is_at_work_leaves_nothing_of_the_former(
+    visit: Visit, plain_site: str, same_size: Path, face: Path
+) -> None:
+    page = visit(plain_site)
+    page.set_input_files("#file", face)
+    page.wait_for_selector(f"#status{SIZE}")
+    page.evaluate(HELD)
+    page.set_input_files("#file", face)
+    until(page, "!!globalThis.go")
+    page.select_option("#scale", "1")
+    done = "#status:text-matches('47 . 33 to 47 . 33 in .* same on')"
+    page.wait_for_selector(done)
+    page.evaluate("go()")
+    page.wait_for_timeout(300)
+    assert page.is_visible(done)
+    assert difference(canvas(page, "#after"), restored(same_size, pixels(face))) <= 2
 
 
 @pytest.mark.parametrize("student", ["random", "same"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.web.page.conftest import CAMERA, decoded, difference, restored, until
-from tests.web.page.test_images import LATE_SAMPLE
+from tests.web.page.test_images import HELD, LATE_SAMPLE
 
 Visit = Callable[..., Any]
 # Both canvases when the same frame has been drawn into them.
@@ -110,6 +110,22 @@ def test_another_student_restores_a_video_that_stands_still(watched: Any) -> Non
     watched.evaluate("document.querySelector('#after').width = 1")
     watched.select_option("#engine", "wasm")
     until(watched, "document.querySelector('#after').width == 128")
+
+
+def test_another_scale_while_a_paused_frame_is_worked_on_leaves_nothing_of_the_former(
+    watched: Any, same_size: Path
+) -> None:
+    watched.evaluate(HELD)
+    until(watched, "!!globalThis.go")
+    watched.click("#play")
+    watched.wait_for_selector("#play:has-text('Play')")
+    watched.select_option("#scale", "1")
+    watched.wait_for_selector("#status:text-matches('64 . 48 to 64 . 48. same on')")
+    watched.wait_for_timeout(300)
+    watched.evaluate("go()")
+    watched.wait_for_timeout(300)
+    before, after = map(decoded, watched.evaluate(CANVASES))
+    assert difference(after, restored(same_size, before)) <= 2
 
 
 def test_camera_frame_equals_torch_and_is_counted(filmed: Any, weights: Path) -> None:

@@ -68,10 +68,8 @@ export class Live {
   }
 
   /** With another student the frame in view is shown again, also of a video that stands still. */
-  async refresh() {
-    if (!this.#video.paused || !this.#video.videoWidth) return;
-    const frame = new VideoFrame(this.#video);
-    await this.#show(frame).finally(() => frame.close());
+  refresh() {
+    if (this.#video.paused && this.#video.videoWidth) this.#loop.put(new VideoFrame(this.#video));
   }
 
   async #show(frame) {

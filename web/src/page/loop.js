@@ -44,12 +44,13 @@ export class FrameLoop {
       if (!this.#running) return;
       if (this.#presented) this.dropped += Math.max(0, presentedFrames - this.#presented - 1);
       this.#presented = presentedFrames;
-      this.#put(new VideoFrame(this.#video));
+      this.put(new VideoFrame(this.#video));
       this.#ask();
     });
   }
 
-  #put(frame) {
+  /** Has `frame` handled when the one under way is done. */
+  put(frame) {
     if (this.#mailbox) {
       this.#mailbox.close();
       this.dropped++;

@@ -23,6 +23,7 @@ class App {
   #name = "image";
   #opening = 0; // counts what was opened or closed: only the latest is shown
   #loading = new AbortController();
+  #showing = new AbortController(); // of the still
 
   async start() {
     this.#listen();
@@ -49,7 +50,7 @@ class App {
     this.trouble(refusal(next, engine));
     this.#sayLive();
     if (this.#still) await this.#showStill();
-    await this.#live?.refresh();
+    this.#live?.refresh();
   }
 
   /** @param {File} file an image or video */
@@ -125,6 +126,9 @@ class App {
 
   async #showStill() {
     if (!this.enhancer) return;
+    this.#showing.abort();
+    this.#showing = new AbortController();
+    const { signal } = this.#showing;
     const bitmap = this.#still;
     const { width, height } = sizeOf(bitmap);
     const { scale } = this.enhancer;
@@ -136,8 +140,13 @@ class App {
     this.stage.drawBefore(bitmap);
     const progress = (share) => this.say(`${Math.round(100 * share)} % done`);
     const start = performance.now();
-    await this.enhancer.process(this.stage.before, this.stage.after, { progress });
-    if (bitmap !== this.#still) return;
+    try {
+      await this.enhancer.process(this.stage.before, this.stage.after, { progress, signal });
+    } catch (error) {
+      if (signal.aborted) return; // for what is shown instead
+      throw error;
+    }
+    if (signal.aborted) return;
     const took = Math.round(performance.now() - start);
     this.say(this.#inWords({ width, height }, ` in ${took} ms`));
     find("#download").disabled = false;
@@ -152,6 +161,7 @@ class App {
   }
 
   #close() {
+    this.#showing.abort();
     this.#live?.close();
     this.#still?.close();
     this.#live = this.#still = null;
