@@ -84,6 +84,19 @@ def test_frames_are_a_videos(enhancer: Enhancer) -> None:
         assert np.array_equal(ours, expected)
 
 
+def test_frames_that_are_read_only_draw_no_warning(enhancer: Enhancer) -> None:
+    """As np.asarray makes of a Pillow image; torch would warn of them, once."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            (frame,) = enhancer.frames([np.asarray(Image.fromarray(PIXELS))])
+    finally:
+        torch.set_warn_always(before)
+    assert np.array_equal(frame, enhancer(PIXELS))
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [

@@ -53,7 +53,8 @@ def enhance_bands(
     """
     scale = runner.scale if scale is None else scale
     tiles = _tiles(runner, scale, tile)
-    pixels = pixels if min(pixels.strides) > 0 else pixels.copy()  # torch takes no reversed axes
+    if min(pixels.strides) <= 0 or not pixels.flags.writeable:  # torch takes neither in silence
+        pixels = pixels.copy()
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     for band in bands(lambda part: _restore(runner, part, scale), image, **tiles):
         yield band[0].permute(1, 2, 0).contiguous().numpy()
