@@ -99,28 +99,28 @@ def run(options: argparse.Namespace) -> int:
     remove_leftovers(jobs)
     say(f"kd-enhance: {runner.name}, {len(jobs)} video(s)")
     failed = 0
-    with _stoppable() as stop:
-        for job in jobs:
-            shown = "standard input" if job[0] == STREAM else job[0]
-            try:
-                refuse_existing(job[1], options.force)
-                problems = _one(job, shown, runner, scale, (split, tile), encoding, options, stop)
-            except WrongBackend:
-                raise
-            except Exception as error:  # each video's own: the others go on
-                failed += 1
-                if isinstance(error, BrokenPipeError):
-                    silence_output()
-                reason = one_line(error)
-                say(f"kd-enhance: skipped {reason if shown in reason else f'{shown}: {reason}'}")
-                if options.debug:
-                    show(error)
-            else:
-                failed += bool(problems)
-                for problem in problems:
-                    say(f"kd-enhance: {shown}: {problem}")
-            if stop.is_set():
-                return INTERRUPTED
+    stop = threading.Event()
+    for job in jobs:
+        shown = "standard input" if job[0] == STREAM else job[0]
+        try:
+            refuse_existing(job[1], options.force)
+            problems = _one(job, shown, runner, scale, (split, tile), encoding, options, stop)
+        except WrongBackend:
+            raise
+        except Exception as error:  # each video's own: the others go on
+            failed += 1
+            if isinstance(error, BrokenPipeError):
+                silence_output()
+            reason = one_line(error)
+            say(f"kd-enhance: skipped {reason if shown in reason else f'{shown}: {reason}'}")
+            if options.debug:
+                show(error)
+        else:
+            failed += bool(problems)
+            for problem in problems:
+                say(f"kd-enhance: {shown}: {problem}")
+        if stop.is_set():
+            return INTERRUPTED
     if failed and len(jobs) > 1:
         say(f"kd-enhance: {failed} of {len(jobs)} videos skipped or incomplete")
     return 1 if failed else 0
@@ -151,6 +151,7 @@ def _one(
         with (
             Writer(target or sys.stdout.buffer, encoding, reader, place) as writer,
             _progress(shown, reader.info.seconds, options.quiet) as on_frame,
+            _finishing(stop),
         ):
             report = process(
                 reader,
@@ -192,11 +193,10 @@ def _split(value: str | None) -> "Split | None":
 
 
 @contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second interrupts."""
-    stop = threading.Event()
+def _finishing(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C in this context sets `stop`, the second interrupts."""
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield
         return
 
     def first(*_: object) -> None:
@@ -206,7 +206,7 @@ def _stoppable() -> Iterator[threading.Event]:
 
     before = signal.signal(signal.SIGINT, first)
     try:
-        yield stop
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -212,6 +212,30 @@ def test_ctrl_c_finishes_the_file_so_that_it_plays(running) -> None:
 
 
 @pytest.mark.slow
+def test_one_ctrl_c_ends_the_wait_for_a_stream_that_says_nothing(
+    tmp_path: Path, fixed: list[str]
+) -> None:
+    """There is no file to finish."""
+    command = [sys.executable, "-m", "kd_lightning.commands.enhance", "-"]
+    process = subprocess.Popen(
+        [*command, "-o", str(tmp_path / "out.mp4"), *fixed],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr
+        assert "1 video(s)" in process.stderr.readline()
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert "Traceback" not in process.stderr.read()
+        assert os.listdir(tmp_path) == []
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
 def test_a_kill_leaves_nothing_under_the_final_name(running) -> None:
     process, out = running
     process.kill()
