@@ -7,11 +7,10 @@ enhanced and written as H.264, as kd-enhance does. Students are names of the pac
 of kd-export, for int8), each on every backend that is installed. Peers in the same run: FFmpeg's
 own scalers, through PyAV's filter graph and the same encoder. Each row is added at once to those of
 earlier runs on the same machine, or replaces that of its name: long tables are made in parts.
-The student alone, from memory to memory, and the whole way are timed in turns, and the best of two
-of each counts; "lost" is the share of the student's frames a second that all else costs; "waited"
-are the seconds that reading, the student and writing waited for each other, "others" (in the JSON)
-the CPU cores that other programs kept busy meanwhile: a row with more than a few hundredths is to
-be measured again.
+The student alone and the whole way are timed in turns, and the best of two of each counts; "lost"
+is the share of the student's frames a second that all else costs; "waited" are the seconds that
+reading, the student and writing waited for each other, "others" (in the JSON) the CPU cores that
+other programs kept busy meanwhile: a row with more than a few hundredths is to be measured again.
 """
 
 import argparse
@@ -113,8 +112,10 @@ def shrunk(clip: Path, size: str, folder: Path) -> Path:
 def student(small: Path, runner: Runner) -> Row:
     """Frames a second of the student alone and of the whole way, in turns; the best of each."""
     with Reader(small) as reader:
-        images = list(reader)
+        images = [frame.pixels for frame in reader]
     alone(runner, images[:3])
+    if runner.planes:
+        runner.planes(images[0], "bt601", False)
     about = max(alone(runner, images[:3]) for _ in range(ROUNDS))
     count = max(FRAMES[1], min(FRAMES[0], round(SECONDS * about)))
     single, reports = [], []
@@ -163,18 +164,10 @@ class Few:
         return islice(self._source.items(), self._count)
 
 
-def alone(runner: Runner, frames: list[Frame]) -> float:
-    """Frames a second in memory: to RGB arrays, or as a file has them if that is faster."""
-    ways: list[Iterator[Any]] = [enhance_frames(runner, [frame.pixels for frame in frames])]
-    if runner.planes:
-        ways.append(enhanced(runner, frames))
-    return max(rate(way) for way in ways)
-
-
-def rate(frames: Iterator[Any]) -> float:
-    """Frames a second."""
+def alone(runner: Runner, images: list[np.ndarray]) -> float:
+    """Frames a second from RGB arrays to RGB arrays."""
     start = time.perf_counter()
-    count = sum(1 for _ in frames)
+    count = sum(1 for _ in enhance_frames(runner, images))
     return count / (time.perf_counter() - start)
 
 

@@ -1,7 +1,6 @@
 """A network's graph in OpenVINO on the CPU: on float images, and on frames in 8 bits."""
 
 import functools
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,39 +87,27 @@ def frame_runner(
     return run
 
 
-def inference(graph: Any, precision: str, at_once: int = 1) -> Callable[[Any], Any]:
+def inference(graph: Any, precision: str) -> Callable[[Any], Any]:
     """numpy to the graph's one output, numpy; see `inference_of_all`."""
-    infer = inference_of_all(graph, precision, at_once)
+    infer = inference_of_all(graph, precision)
     return lambda x: infer(x)[0]
 
 
-def inference_of_all(graph: Any, precision: str, at_once: int = 1) -> Callable[[Any], list[Any]]:
-    """numpy to the outputs, numpy; these are overwritten by the next call in the same thread.
+def inference_of_all(graph: Any, precision: str) -> Callable[[Any], list[Any]]:
+    """numpy to the outputs, numpy; these are overwritten by the next call.
 
     The precision is a hint that must be given: without it OpenVINO silently computes in bf16
     where the CPU can.
-
-    Args:
-        at_once: threads that call it at the same time; each call then has its share of the cores,
-            where one call at a time has all of them.
     """
     import openvino
 
     hints = {
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY" if at_once == 1 else "THROUGHPUT",
-        "NUM_STREAMS": at_once,
+        "PERFORMANCE_HINT": "LATENCY",
     }
-    compiled = openvino.Core().compile_model(graph, "CPU", hints)
-    own = threading.local()
-
-    def infer(x: Any) -> list[Any]:
-        if not hasattr(own, "request"):
-            own.request = compiled.create_infer_request()
-        return list(own.request.infer([x], share_inputs=True, share_outputs=True).values())
-
-    return infer
+    request = openvino.Core().compile_model(graph, "CPU", hints).create_infer_request()
+    return lambda x: list(request.infer([x], share_inputs=True, share_outputs=True).values())
 
 
 def works_on_blocks(graph: Any, scale: int) -> bool:

@@ -6,7 +6,6 @@ chroma (one sample a block, a 1x2 convolution): `kd_lightning.yuv.rgb_to_yuv` wi
 to RGB levels in between. Half the bytes of an RGB frame leave it.
 """
 
-import threading
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -31,15 +30,9 @@ SIDE = 2  # of a block, and of the area that has one sample of chroma
 Planes = Callable[[Plane, Matrix, bool], Yuv]
 
 
-def planes_runner(
-    model: Any, precision: str, scale: int, takes_lr: bool, at_once: int
-) -> Planes | None:
+def planes_runner(model: Any, precision: str, scale: int, takes_lr: bool) -> Planes | None:
     """(h,w,3) uint8 RGB, matrix and range to planes of (2h, 2w); None for networks that do not work
-    on blocks of 2x2 pixels.
-
-    Args:
-        at_once: threads that call it at the same time, see `inference_of_all`.
-    """
+    on blocks of 2x2 pixels."""
     network = read_graph(model)
     in_levels = bool(to_levels(network))
     able = in_levels or (not takes_lr and works_on_blocks(network, scale))
@@ -53,25 +46,19 @@ def planes_runner(
             whole = _blocks_of_frame(network.clone(), precision)
             whole.reshape([1, *shape])
             settle_borders(whole, scale)
-            return [
-                inference(whole, precision, at_once),
-                inference_of_all(planes, "fp32", at_once),
-            ]
+            return [inference(whole, precision), inference_of_all(planes, "fp32")]
         interpolation = read_graph(interpolation_to_onnx(scale, True))
         interpolation.reshape([1, *shape])
         blocks = on_blocks(network.clone(), SIDE)
         blocks.reshape(list(interpolation.output(0).shape))
         return [
-            inference(interpolation, "fp32", at_once),
-            inference(blocks, precision, at_once),
-            inference_of_all(planes, "fp32", at_once),
+            inference(interpolation, "fp32"),
+            inference(blocks, precision),
+            inference_of_all(planes, "fp32"),
         ]
 
-    compiling = threading.Lock()
-
     def run(frame: Plane, matrix: Matrix, full_range: bool) -> Yuv:
-        with compiling:
-            *restore, convert = stages(frame.shape, matrix, full_range)
+        *restore, convert = stages(frame.shape, matrix, full_range)
         blocks = np.ascontiguousarray(frame)[None]
         for stage in restore:
             blocks = stage(blocks)

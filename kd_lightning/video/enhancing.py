@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from itertools import groupby
-from typing import Literal, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import torch
 
@@ -18,8 +15,6 @@ from kd_lightning.models.interpolate import upscale
 from kd_lightning.video.frame import Frame, Pixels
 from kd_lightning.yuv import Yuv
 
-A = TypeVar("A")
-B = TypeVar("B")
 Split = float | Literal["moving"]
 SWEEP = 8.0  # seconds in which a moving split goes from left to right and back
 LINE = 2  # pixels of the line between before and after
@@ -47,11 +42,13 @@ def enhanced(
     scale = runner.scale if scale is None else scale
     whole = split is None and tile is None and scale == runner.scale
     if runner.planes and whole and not runner.stream:
-        for half, alike in groupby(frames, _has_half_chroma):
-            if half:
-                yield from in_order(partial(_to_planes, runner), alike, runner.at_once)
+        for frame in frames:
+            color = frame.color
+            if _has_half_chroma(frame):
+                planes = runner.planes(frame.pixels, color.matrix, color.full_range)
+                yield frame.with_image(planes)
             else:  # a file without loss keeps all of its colours
-                yield from (f.with_image(enhance(runner, f.pixels, scale)) for f in alike)
+                yield frame.with_image(enhance(runner, frame.pixels, scale))
         return
     under_way = deque[tuple[Frame, Pixels]]()
 
@@ -66,25 +63,6 @@ def enhanced(
             yield frame.with_image(beside(interpolated(pixels, scale), after, _share(split, frame)))
         else:
             yield frame.with_image(after.copy() if runner.stream and not tile else after)
-
-
-def in_order(work: Callable[[A], B], items: Iterable[A], at_once: int) -> Iterator[B]:
-    """What `work` makes of each item, in their order, of `at_once` items at the same time. Not more
-    than one beyond them is taken ahead."""
-    under_way = deque[Future[B]]()
-    with ThreadPoolExecutor(at_once) as pool:
-        for item in items:
-            under_way.append(pool.submit(work, item))
-            if len(under_way) > at_once:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-
-
-def _to_planes(runner: Runner, frame: Frame) -> Frame:
-    assert runner.planes
-    planes = runner.planes(frame.pixels, frame.color.matrix, frame.color.full_range)
-    return frame.with_image(planes)
 
 
 def _has_half_chroma(frame: Frame) -> bool:

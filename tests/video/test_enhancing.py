@@ -1,8 +1,5 @@
 """Where planes come straight from the network, and where every pixel keeps a colour of its own."""
 
-import threading
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +13,6 @@ pytest.importorskip("openvino")
 from kd_lightning.deploy.backends import Runner, from_network
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.models.students import StudentFast
-from kd_lightning.video.enhancing import in_order
 from kd_lightning.video.reader import Reader
 from kd_lightning.yuv import Matrix, Plane, Yuv
 from tests.video.test_matrix import through
@@ -83,55 +79,3 @@ def test_frames_of_half_chroma_become_planes_without_an_rgb_image(
     runner, asked = counted(runner)
     through(stripes(tmp_path / "in.mkv", "yuv420p"), tmp_path / "out.mkv", runner)
     assert [frame.shape for frame in asked] == COUNT * [(HEIGHT, WIDTH, 3)]
-
-
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_several_frames_at_the_same_time_come_in_their_order(at_once: int) -> None:
-    """The first takes longest; no more than `at_once` are worked on, and one is taken ahead."""
-    taken, done, running, most = [], [], 0, 0
-    lock = threading.Lock()
-
-    def work(number: int) -> int:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.1 if number == 0 else 0.01)
-        with lock:
-            running -= 1
-        return number
-
-    def items() -> Iterator[int]:
-        for number in range(8):
-            assert len(taken) - len(done) <= at_once
-            taken.append(number)
-            yield number
-
-    for number in in_order(work, items(), at_once):
-        done.append(number)
-    assert done == list(range(8))
-    assert most == at_once
-
-
-def test_an_error_in_one_of_several_frames_at_the_same_time_is_raised() -> None:
-    results = in_order(lambda number: 1 // number, [1, 2, 0, 3], 2)
-    assert next(results) == 1
-    with pytest.raises(ZeroDivisionError):
-        list(results)
-
-
-def test_planes_of_frames_at_the_same_time_equal_those_of_one_by_one(runner: Runner) -> None:
-    """Also where sizes and matrices change between them."""
-    random = np.random.default_rng(7)
-    shapes = [(24, 32), (25, 31)]
-    asked = [
-        (random.integers(0, 256, (*shapes[n % 2], 3), np.uint8), n % 3 == 0) for n in range(12)
-    ]
-
-    def planes(one: tuple[np.ndarray, bool]) -> Yuv:
-        assert runner.planes
-        return runner.planes(one[0], "bt709" if one[1] else "bt601", one[1])
-
-    for expected, found in zip(map(planes, asked), in_order(planes, asked, 4), strict=True):
-        for one, other in zip(expected, found, strict=True):
-            np.testing.assert_array_equal(one, other)

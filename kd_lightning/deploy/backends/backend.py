@@ -40,7 +40,6 @@ class Runner:
             what it yields lasts until the next is asked for. None where it would not be faster.
         planes: (h,w,3) uint8 RGB, matrix and range to YUV 4:2:0 planes (kd_lightning.yuv) of
             (h*scale,w*scale), faster than `frame` and a conversion. None where it would not be.
-        at_once: threads that should call `planes` at the same time, on a frame each.
         degradation: key of what the network was trained to undo; None where the file says nothing.
     """
 
@@ -55,7 +54,6 @@ class Runner:
     frame: Callable[[Tensor], Tensor] | None = None
     stream: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]] | None = None
     planes: Callable[[Plane, Matrix, bool], Yuv] | None = None
-    at_once: int = 1
     degradation: str | None = None
 
     def __call__(self, x: Tensor) -> Tensor:

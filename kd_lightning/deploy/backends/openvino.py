@@ -26,9 +26,6 @@ from kd_lightning.errors import UserError
 from kd_lightning.files import as_json
 from kd_lightning.models.network import Network, model_info
 
-# Frames of a video at the same time, which share the cores better than the rows of one frame do;
-# each has feature maps of its own.
-AT_ONCE = 4
 KEYS = ("model_info", "traits", "degradation")
 
 
@@ -101,7 +98,6 @@ def _require_finite(path: Path, graph: Any) -> None:
 
 
 def _runner(graph: Any, name: str, precision: str, stated: dict[str, Any]) -> Runner:
-    at_once = min(AT_ONCE, torch.get_num_threads())
     return Runner(
         lazily(lambda: float_runner(graph, precision)),
         name,
@@ -109,6 +105,5 @@ def _runner(graph: Any, name: str, precision: str, stated: dict[str, Any]) -> Ru
         **stated,
         tile=ENGINE_TILE * stated["multiple_of"],
         frame=lazily(lambda: frame_runner(graph, precision, stated["scale"], stated["takes_lr"])),
-        planes=planes_runner(graph, precision, stated["scale"], stated["takes_lr"], at_once),
-        at_once=at_once,
+        planes=planes_runner(graph, precision, stated["scale"], stated["takes_lr"]),
     )
