@@ -2,11 +2,12 @@
 
     python -m kd_lightning.benchmark.video CLIP [--students NAME ...] [--backends NAME ...]
 
-The clip is shrunk to half of each output size and coded with H.264 (CRF 20); it is then read,
-enhanced and written as H.264, as kd-enhance does. Students are names of the package or files (.xml
-of kd-export, for int8), each on every backend that is installed. Peers in the same run: FFmpeg's
-own scalers, through PyAV's filter graph and the same encoder. Each row is added at once to those of
-earlier runs on the same machine, or replaces that of its name: long tables are made in parts.
+The clip is shrunk to half of each output size, for students of the same size to all of it, and
+coded with H.264 (CRF 20); it is then read, enhanced and written as H.264, as kd-enhance does.
+Students are names of the package or files (.xml of kd-export, for int8), each on every backend that
+is installed. Peers in the same run: FFmpeg's own scalers, through PyAV's filter graph and the same
+encoder. Each row is added at once to those of earlier runs on the same machine, or replaces that of
+its name: long tables are made in parts.
 The student alone and the whole way are timed in turns, and the best of two of each counts; "lost"
 is the share of the student's frames a second that all else costs; "waited" are the seconds that
 reading, the student and writing waited for each other, "others" (in the JSON) the CPU cores that
@@ -66,19 +67,21 @@ def main() -> None:
     machine = describe()
     with TemporaryDirectory() as scratch:
         for size in options.sizes:
-            small = shrunk(options.clip, size, Path(scratch))
-            for row in chain(peers(small, size), rows(small, options.students, options.backends)):
+            small = {n: shrunk(options.clip, size, n, Path(scratch)) for n in (1, 2)}
+            for row in chain(
+                peers(small[2], size), rows(small, options.students, options.backends)
+            ):
                 print(row, flush=True)
                 add(options.output, options.clip.name, machine, {"output": size, **row})
 
 
 def students() -> list[str]:
-    """Names of the package's students that enlarge."""
-    return [*shipped(), *shipped("call_*_x2.safetensors")]
+    """Names of the package's students."""
+    return [*shipped(), *shipped("call_*_x[12].safetensors")]
 
 
-def rows(small: Path, names: list[str], wanted: list[str]) -> Iterator[Row]:
-    """Of each student on each backend that runs it here."""
+def rows(small: dict[int, Path], names: list[str], wanted: list[str]) -> Iterator[Row]:
+    """Of each student, on the clip for its scale, on each backend that runs it here."""
     for name in names:
         weights = find_weights(name)
         for backend in wanted:
@@ -88,12 +91,12 @@ def rows(small: Path, names: list[str], wanted: list[str]) -> Iterator[Row]:
                 print(error, flush=True)
                 continue
             way = runner.name.removesuffix(f" {weights.stem}")
-            yield {"name": f"{weights.stem}, {way}", **student(small, runner)}
+            yield {"name": f"{weights.stem}, {way}", **student(small[runner.scale], runner)}
 
 
-def shrunk(clip: Path, size: str, folder: Path) -> Path:
-    """The clip at half of `size`, to and fro, as long as the longest measurement."""
-    height, width = (side // 2 for side in SIZES[size])
+def shrunk(clip: Path, size: str, scale: int, folder: Path) -> Path:
+    """The clip at `size` over `scale`, to and fro, as long as the longest measurement."""
+    height, width = (side // scale for side in SIZES[size])
     with Reader(clip) as reader:
         images = [
             np.asarray(
@@ -101,7 +104,7 @@ def shrunk(clip: Path, size: str, folder: Path) -> Path:
             )
             for frame in islice(reader, 30)
         ]
-    target = folder / f"{size}.mp4"
+    target = folder / f"{size}_x{scale}.mp4"
     with Writer(target, Encoding("h264", 20)) as writer:
         there_and_back = cycle(chain(images, images[-2:0:-1]))
         for number, image in enumerate(islice(there_and_back, FRAMES[0])):
