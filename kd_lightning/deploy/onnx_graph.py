@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kd_lightning.deploy.on_lr import OnLr
 from kd_lightning.deploy.rewrites import FromBlocks, blocks_order, optimize_for_cpu
-from kd_lightning.deploy.uint8 import Interpolation
+from kd_lightning.deploy.uint8 import Blocks, Interpolation
 from kd_lightning.models.network import Network
 
 OPSET = 18
@@ -33,13 +33,15 @@ def to_onnx(network: Network, split: bool = False) -> bytes:
     return _traced(form, torch.zeros(1, 3, 64, 64), (2, 3))
 
 
-def interpolation_to_onnx(scale: int, blocks: bool) -> bytes:
-    """`Interpolation` as a serialised ONNX model: "input" (B,h,w,3) uint8 to "output" float32,
-    the image or, with `blocks`, its SpaceToDepth."""
-    interpolation = Interpolation(scale, blocks_order(scale))
-    example = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
-    module = interpolation if blocks else nn.Sequential(interpolation, FromBlocks(scale))
-    return _traced(module, example, (1, 2))
+def interpolation_to_onnx(scale: int, side: int) -> bytes:
+    """`Interpolation`, or `Blocks` at scale 1, as a serialised ONNX model: "input" (B,h,w,3) uint8
+    to "output" float32, the image or, with a `side` above 1, its SpaceToDepth. `side` is `scale` or
+    1, at scale 1 any."""
+    module: nn.Module = Blocks(side, blocks_order(side))
+    if scale > 1:
+        module = Interpolation(scale, blocks_order(scale))
+        module = module if side == scale else nn.Sequential(module, FromBlocks(scale))
+    return _traced(module, torch.zeros(1, 64, 64, 3, dtype=torch.uint8), (1, 2))
 
 
 def _traced(module: nn.Module, example: Tensor, size: tuple[int, int]) -> bytes:

@@ -1,7 +1,7 @@
 """A network's graph in OpenVINO on the CPU: on float images, and on frames in 8 bits."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +48,24 @@ def frame_runner(
     of a second to compile, and a fifth less for the frames of a small student.
     """
     network = read_graph(model)
-    blocks = works_on_blocks(network, scale)
-    if to_levels(network):
-        graphs = [(frame_graph(network.clone(), scale, precision), precision)]
-    elif takes_lr:
-        graphs = [(_between_frames(network.clone()), precision)]
-    else:
-        graphs = [
+
+    @functools.cache
+    def graphs(side: int) -> list[tuple[Any, str]]:
+        if to_levels(network):
+            return [(frame_graph(network.clone(), scale, precision), precision)]
+        if takes_lr:
+            return [(_between_frames(network.clone()), precision)]
+        return [
             # Apart, because bf16 is all or nothing, and would round the image by a level.
-            (_with_borders_named(read_graph(interpolation_to_onnx(scale, blocks))), "fp32"),
-            (_to_frame(network.clone(), scale if blocks else 1), precision),
+            (_with_borders_named(read_graph(interpolation_to_onnx(scale, side))), "fp32"),
+            (_to_frame(network.clone(), side), precision),
         ]
 
     @functools.lru_cache(1)  # a second one would double the memory for feature maps
     def compiled_for(size: torch.Size | None) -> list[Callable[[Any], Any]]:
         stages = []
         shape: Any = size
-        for graph, number_format in graphs:
+        for graph, number_format in graphs(block_side(network, scale, size and size[1:3])):
             if size is not None:
                 graph = graph.clone()
                 graph.reshape(list(shape))
@@ -110,15 +111,23 @@ def inference_of_all(graph: Any, precision: str) -> Callable[[Any], list[Any]]:
     return lambda x: list(request.infer([x], share_inputs=True, share_outputs=True).values())
 
 
-def works_on_blocks(graph: Any, scale: int) -> bool:
-    """Whether the graph moves pixels into blocks, as `optimize_for_cpu` writes it (nothing else
-    makes a SpaceToDepth), and its blocks are as large as the interpolation's."""
-    sides = [
-        op.get_attributes()["block_size"]
+def block_side(graph: Any, scale: int, size: Sequence[int] | None) -> int:
+    """Side of the blocks of pixels that the graph can be given in place of the image; 1 for none.
+
+    It moves pixels into blocks, as `optimize_for_cpu` writes it (nothing else makes a
+    SpaceToDepth), and they are as large as the interpolation's, or divide a frame that keeps its
+    `size`.
+    """
+    sides = {
+        int(op.get_attributes()["block_size"])
         for op in graph.get_ops()
         if op.get_type_name() == "SpaceToDepth"
-    ]
-    return bool(sides) and set(sides) == {scale}
+    }
+    if len(sides) != 1:
+        return 1
+    (side,) = sides
+    divides = scale == 1 and size is not None and not any(length % side for length in size)
+    return side if side == scale or divides else 1
 
 
 def _to_frame(graph: Any, side: int) -> Any:

@@ -56,6 +56,28 @@ class Interpolation(nn.Module):
         return rows.reciprocal(), columns.reciprocal()
 
 
+class Blocks(nn.Module):
+    """(B,h,w,3) uint8 to (B,3*side**2,h/side,w/side) float32 in [0, 1]: the frame pixel-unshuffled,
+    in one convolution; what `Interpolation` is where the size stays. `side` divides h and w.
+
+    Args:
+        order: permutation of the output channels; None for that of F.pixel_unshuffle.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, side: int = 1, order: Tensor | None = None) -> None:
+        super().__init__()
+        channels = 3 * side**2
+        kernel = torch.eye(channels).view(channels, 3, side, side)
+        kernel = kernel if order is None else kernel[order]
+        self.register_buffer("kernel", kernel.contiguous() / 255, persistent=False)
+        self.side = side
+
+    def forward(self, frame: Tensor) -> Tensor:
+        return F.conv2d(frame.permute(0, 3, 1, 2).float(), self.kernel, stride=self.side)
+
+
 class Uint8Model(nn.Module):
     """A network with what surrounds it: (B,h,w,3) uint8 to (B,h*scale,w*scale,3) uint8.
 
@@ -68,7 +90,7 @@ class Uint8Model(nn.Module):
         self.network = network
         self.half_format = half
         self.on_blocks = model_info(network).unshuffle_factor == network.scale
-        self.interpolate = Interpolation(network.scale)
+        self.interpolate = Blocks() if network.scale == 1 else Interpolation(network.scale)
 
     def forward(self, frame: Tensor) -> Tensor:
         network, scale = self.network, self.network.scale

@@ -21,16 +21,22 @@ def noise(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
-    ("network", "matrix"),
-    [(StudentFast, "bt601"), (StudentFast, "bt709"), (StudentDirect, "bt709")],
+    ("network", "scale", "matrix"),
+    [
+        (StudentFast, 2, "bt601"),
+        (StudentFast, 2, "bt709"),
+        (StudentDirect, 2, "bt709"),
+        (StudentFast, 1, "bt601"),
+        (StudentFast, 1, "bt709"),
+    ],
 )
 def test_planes_are_within_a_level_of_the_converted_frame(
-    precision: str, network: type[StudentFast | StudentDirect], matrix: Matrix
+    precision: str, network: type[StudentFast | StudentDirect], scale: int, matrix: Matrix
 ) -> None:
     if precision == "bf16" and not cpu_has_bf16():
         pytest.skip("a CPU without bf16")
     torch.manual_seed(1)
-    runner = from_network(network(width=8, depth=3).eval(), "openvino", CPU, precision)
+    runner = from_network(network(scale=scale, width=8, depth=3).eval(), "openvino", CPU, precision)
     assert runner.planes and runner.frame
     for height, width, full_range in ((12, 16, False), (9, 7, True), (1, 2, False)):
         small = noise(height, width)

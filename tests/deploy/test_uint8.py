@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kd_lightning.deploy.backends import Runner, cpu_has_bf16, from_network
 from kd_lightning.deploy.enhance import enhance
-from kd_lightning.deploy.uint8 import Interpolation
+from kd_lightning.deploy.uint8 import Blocks, Interpolation
 from kd_lightning.models.interpolate import upscale
 from kd_lightning.models.network import Network
 from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
@@ -26,6 +26,9 @@ NETWORKS = {
     "narrow": StudentFast(width=4, depth=4),
     "direct": StudentDirect(width=8, depth=3),
     "rep": StudentFast(width=8, depth=3, rep=True),
+    "same size": StudentFast(scale=1, width=8, depth=3),
+    "same size, grey": StudentFast(scale=1, width=8, depth=3, grey=True),
+    "same size, no blocks": StudentCNN(scale=1, residual=True),
 }
 WAYS = [
     ("ncnn", "fp32"),
@@ -53,6 +56,13 @@ def test_interpolation_is_the_projects(height: int, width: int, scale: int) -> N
     assert (F.pixel_shuffle(blocks, scale) - image).abs().max() <= 1e-5
 
 
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_blocks_of_a_frame_are_its_pixels(side: int) -> None:
+    frame = torch.from_numpy(noise(4 * side, 5 * side))[None]
+    pixels = F.pixel_shuffle(Blocks(side)(frame), side)
+    assert (pixels - frame.permute(0, 3, 1, 2).float() / 255).abs().max() <= 1e-7
+
+
 def opened(network: Network, backend: str, precision: str) -> Runner:
     pytest.importorskip(backend)
     if precision == "bf16" and not cpu_has_bf16():
@@ -66,7 +76,8 @@ def test_fast_path_is_the_reference_path(network: Network, backend: str, precisi
     runner = opened(network, backend, precision)
     assert runner.frame
     exact = replace(opened(network, "torch", "fp32"), frame=None)
-    for size in [(24, 40), (24, 40), (13, 21), (24, 40)]:  # a size that returns is compiled for
+    # A size that comes twice in a row is compiled for.
+    for size in [(24, 40), (24, 40), (13, 21), (13, 21), (24, 40)]:
         frame = noise(*size)
         expected = enhance(exact, frame)
         sr = runner.frame(torch.from_numpy(frame)[None])[0].numpy()
