@@ -11,13 +11,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 
 from kd_lightning.deploy.on_lr import LEVELS
 from kd_lightning.deploy.onnx_graph import interpolation_to_onnx
 from kd_lightning.deploy.openvino_graph import (
     block_side,
-    frame_runner,
     from_frame,
     inference,
     inference_of_all,
@@ -26,31 +24,30 @@ from kd_lightning.deploy.openvino_graph import (
     settle_borders,
     to_levels,
 )
-from kd_lightning.yuv import Matrix, Plane, Yuv, from_rgb, rgb_to_yuv
+from kd_lightning.yuv import Matrix, Plane, Yuv, from_rgb
 
 SIDE = 2  # of a block, and of the area that has one sample of chroma
 Planes = Callable[[Plane, Matrix, bool], Yuv]
 
 
 def planes_runner(model: Any, precision: str, scale: int, takes_lr: bool) -> Planes | None:
-    """(h,w,3) uint8 RGB, matrix and range to planes of (h*scale, w*scale); None for networks that
-    do not work on blocks of 2x2 pixels."""
+    """(h,w,3) uint8 RGB, matrix and range to planes of (2h, 2w); None for networks that do not work
+    on blocks of 2x2 pixels."""
     network = read_graph(model)
-    in_levels = bool(to_levels(network)) and scale == SIDE
-    able = in_levels or (not takes_lr and block_side(network, scale, (SIDE, SIDE)) == SIDE)
-    if not able:
+    in_levels = bool(to_levels(network))
+    able = in_levels or (not takes_lr and block_side(network, scale, None) == SIDE)
+    # At the same size they would be no faster, and less close to what the RGB frame gives.
+    if scale != SIDE or not able:
         return None
-    whole = frame_runner(network, precision, scale, takes_lr)
 
     @lru_cache(1)  # a second one would double the memory for feature maps
     def stages(shape: tuple[int, ...], matrix: Matrix, full_range: bool) -> list[Any]:
-        rows, columns = (length * scale // SIDE for length in shape[:2])
-        planes = _planes(rows, columns, matrix, full_range)
+        planes = _planes(shape[0], shape[1], matrix, full_range)
         if in_levels:
-            restore = _blocks_of_frame(network.clone(), precision)
-            restore.reshape([1, *shape])
-            settle_borders(restore, scale)
-            return [inference(restore, precision), inference_of_all(planes, "fp32")]
+            whole = _blocks_of_frame(network.clone(), precision)
+            whole.reshape([1, *shape])
+            settle_borders(whole, scale)
+            return [inference(whole, precision), inference_of_all(planes, "fp32")]
         interpolation = read_graph(interpolation_to_onnx(scale, SIDE))
         interpolation.reshape([1, *shape])
         blocks = on_blocks(network.clone(), SIDE)
@@ -62,9 +59,6 @@ def planes_runner(model: Any, precision: str, scale: int, takes_lr: bool) -> Pla
         ]
 
     def run(frame: Plane, matrix: Matrix, full_range: bool) -> Yuv:
-        if any(length * scale % SIDE for length in frame.shape[:2]):
-            large = whole(torch.from_numpy(np.ascontiguousarray(frame))[None])
-            return rgb_to_yuv(large[0].numpy(), matrix, full_range)
         *restore, convert = stages(frame.shape, matrix, full_range)
         blocks = np.ascontiguousarray(frame)[None]
         for stage in restore:

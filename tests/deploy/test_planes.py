@@ -21,22 +21,16 @@ def noise(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
-    ("network", "scale", "matrix"),
-    [
-        (StudentFast, 2, "bt601"),
-        (StudentFast, 2, "bt709"),
-        (StudentDirect, 2, "bt709"),
-        (StudentFast, 1, "bt601"),
-        (StudentFast, 1, "bt709"),
-    ],
+    ("network", "matrix"),
+    [(StudentFast, "bt601"), (StudentFast, "bt709"), (StudentDirect, "bt709")],
 )
 def test_planes_are_within_a_level_of_the_converted_frame(
-    precision: str, network: type[StudentFast | StudentDirect], scale: int, matrix: Matrix
+    precision: str, network: type[StudentFast | StudentDirect], matrix: Matrix
 ) -> None:
     if precision == "bf16" and not cpu_has_bf16():
         pytest.skip("a CPU without bf16")
     torch.manual_seed(1)
-    runner = from_network(network(scale=scale, width=8, depth=3).eval(), "openvino", CPU, precision)
+    runner = from_network(network(width=8, depth=3).eval(), "openvino", CPU, precision)
     assert runner.planes and runner.frame
     for height, width, full_range in ((12, 16, False), (9, 7, True), (1, 2, False)):
         small = noise(height, width)
@@ -48,8 +42,10 @@ def test_planes_are_within_a_level_of_the_converted_frame(
             assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
-def test_only_networks_on_blocks_of_two_give_planes() -> None:
-    for network in (StudentCNN(), StudentFast(scale=3, width=8, depth=2, stride=3)):
+def test_only_networks_that_enlarge_by_two_on_blocks_of_two_give_planes() -> None:
+    shape = {"width": 8, "depth": 2}
+    others = StudentFast(scale=3, stride=3, **shape), StudentFast(scale=1, **shape)
+    for network in (StudentCNN(), *others):
         assert from_network(network.eval(), "openvino", CPU, "fp32").planes is None
 
 

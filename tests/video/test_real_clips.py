@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("av")
 
-from experiments.real_clips import CODINGS, SCALES, compare, read
+from experiments.real_clips import CODINGS, STUDENTS, compare, read
 from kd_lightning.deploy.backends import Runner, open_weights
 from kd_lightning.models.pretrained import find_weights
 
@@ -14,15 +14,18 @@ FRAMES = 2
 
 
 @pytest.fixture(scope="module", params=["torch", "openvino"])
-def runner(request: pytest.FixtureRequest) -> Runner:
-    """On openvino frames of the network's scale go through as planes."""
+def runners(request: pytest.FixtureRequest) -> dict[int, Runner]:
+    """By scale. On openvino frames go through as planes."""
     pytest.importorskip(request.param)
-    return open_weights(find_weights("call_tiny_x2"), request.param, "cpu", "fp32")
+    return {
+        scale: open_weights(find_weights(name), request.param, "cpu", "fp32")
+        for scale, name in STUDENTS.items()
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("coding", CODINGS)
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", STUDENTS)
 @pytest.mark.parametrize(
     "name",
     [
@@ -34,8 +37,8 @@ def runner(request: pytest.FixtureRequest) -> Runner:
     ],
 )
 def test_the_file_route_has_the_psnr_of_the_array_route(
-    name: str, scale: int, coding: str, tmp_path: Path, runner: Runner, shared: Path
+    name: str, scale: int, coding: str, tmp_path: Path, runners: dict[int, Runner], shared: Path
 ) -> None:
-    found = compare(read(shared / "video" / name, FRAMES), scale, coding, runner, tmp_path)
+    found = compare(read(shared / "video" / name, FRAMES), coding, runners[scale], tmp_path)
     assert len(found["file"]) == FRAMES
     assert found["file"] == pytest.approx(found["arrays, stored alike"], abs=0.05)
