@@ -175,8 +175,9 @@ def test_configured_variant_refuses_another(weights):
         hydra.utils.instantiate(config).network()
 
 
-def test_bundled_teacher_loads_where_it_is_shipped():
-    made = hydra.utils.instantiate(configuration("swinir_bundled"))
+@pytest.mark.parametrize("name", ["swinir_bundled", "call"])
+def test_bundled_teacher_loads_where_it_is_shipped(name):
+    made = hydra.utils.instantiate(configuration(name))
     assert made.network()(torch.rand(1, 3, 9, 10)).shape == (1, 3, 18, 20)
 
 
