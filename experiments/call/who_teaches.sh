@@ -20,8 +20,8 @@ train() { # name, arguments
 }
 train truth teacher=none loss.teacher_weight=0
 train clean teacher=folder loss.teacher_weight=1
-train clean_half teacher=folder loss.teacher_weight=0.5
 # shellcheck disable=SC2086
 train call $call loss.teacher_weight=1
 # shellcheck disable=SC2086
 train call_half $call loss.teacher_weight=0.5
+train clean_half teacher=folder loss.teacher_weight=0.5
