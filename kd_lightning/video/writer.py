@@ -24,6 +24,7 @@ from kd_lightning.video.formats import (
 )
 from kd_lightning.video.frame import Color, Frame
 from kd_lightning.video.reader import Info, Reader
+from kd_lightning.video.scheduling import ordinary_scheduling
 from kd_lightning.video.suffixes import CONTAINERS
 from kd_lightning.yuv import Yuv, matrix_of_size, rgb_to_yuv, views
 
@@ -147,7 +148,8 @@ class Writer:
         self._add_video(first)
         if self._source:
             self._add_copies(self._source)
-        self._output.start_encoding()
+        with ordinary_scheduling():
+            self._output.start_encoding()
         early, self._early = self._early, []
         for packet in early:
             self.copy(packet)

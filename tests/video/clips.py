@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 
+from kd_lightning.video.scheduling import ordinary_scheduling
 from kd_lightning.yuv import Matrix, rgb_to_yuv
 
 BARS = np.array(
@@ -67,7 +68,7 @@ def picture(clip: Clip, number: int) -> Any:
 
 def write(path: Path, clip: Clip = Clip(), container: str | None = None) -> Path:
     """The clip in a file; audio lies between its frames."""
-    with av.open(str(path), "w", format=container) as file:
+    with ordinary_scheduling(), av.open(str(path), "w", format=container) as file:
         video = file.add_stream(clip.codec, rate=30, options=clip.options)
         video.width, video.height, video.pix_fmt = clip.width, clip.height, clip.format
         context = video.codec_context
