@@ -1,12 +1,12 @@
 """What a run costs while it trains: images a second, waiting for data, memory."""
 
-import sys
 import time
 from typing import Any
 
 import torch
 from lightning import Callback, Trainer
 
+from kd_lightning.benchmark.machine import peak_memory
 from kd_lightning.distill.loggers import RunCSVLogger
 
 
@@ -50,8 +50,8 @@ class SpeedMonitor(Callback):
             return
         seconds = self.waited + self.stepped
         row = {"speed/images": self.images / seconds, "speed/data_wait": self.waited / seconds}
-        if (largest := process_mb()) is not None:
-            row["memory/process_mb"] = largest
+        if largest := peak_memory():
+            row["memory/process_mb"] = largest / 1e6
         if pl_module.device.type == "cuda":
             row["memory/gpu_mb"] = torch.cuda.max_memory_allocated(pl_module.device) / 1e6
         for logger in (self.file, *(x for x in trainer.loggers if not isinstance(x, RunCSVLogger))):
@@ -68,12 +68,3 @@ class SpeedMonitor(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         if self.file is not None:
             self.file.save()
-
-
-def process_mb() -> float | None:
-    """The largest resident size of this process so far in MB; None where it cannot be asked."""
-    try:
-        from resource import RUSAGE_SELF, getrusage
-    except ImportError:
-        return None
-    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6

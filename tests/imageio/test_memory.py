@@ -11,28 +11,32 @@ from kd_lightning.errors import UserError
 from kd_lightning.imageio.images import read_image
 
 CODE = """
-import resource, sys; from pathlib import Path
+import sys; from pathlib import Path
+from kd_lightning.benchmark.machine import peak_memory
 from kd_lightning.imageio.images import read_image
 from kd_lightning.imageio.strict import read_rgb
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-before = peak()
 path = Path(sys.argv[2])
 read_rgb(path) if sys.argv[1] == "strict" else read_image(path, "a", 10**9)
-print(peak() - before)
+print(peak_memory())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+def peak_of_reading(reader: str, mode: str, height: int, path: Path) -> int:
+    """Bytes that a process of its own holds at most, which reads 6000 x `height` pixels."""
+    Image.new(mode, (6000, height), 1).save(path, compress_level=1)
+    run = [sys.executable, "-c", CODE, reader, str(path)]
+    return int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak_memory() needs Linux")
 @pytest.mark.parametrize(
     ("reader", "mode", "most"),
     [("people", "1", 2.5), ("people", "P", 4.5), ("people", "RGB", 7.5), ("strict", "1", 5.5)],
 )
 def test_bytes_taken_for_a_pixel(tmp_path: Path, reader: str, mode: str, most: float) -> None:
     """A bilevel image of 900 megapixels thus takes 2 GB, and is refused unless asked for."""
-    Image.new(mode, (6000, 5000), 1).save(tmp_path / "a.png", compress_level=1)
-    run = [sys.executable, "-c", CODE, reader, str(tmp_path / "a.png")]
-    done = subprocess.run(run, capture_output=True, text=True, check=True)
-    assert int(done.stdout) / 30e6 < most
+    small, large = (peak_of_reading(reader, mode, n, tmp_path / "a.png") for n in (4000, 9000))
+    assert (large - small) / 30e6 < most
 
 
 def test_a_small_file_of_many_pixels_is_refused_by_its_header(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Three stages at a time: order, errors, stops and memory."""
 
-import resource
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kd_lightning.benchmark.machine import peak_memory
 from kd_lightning.video.frame import Frame
 from kd_lightning.video.pipeline import DEPTH, process
 
@@ -117,7 +117,7 @@ def test_a_stop_finishes_what_was_read() -> None:
 
 
 FLAT = """
-import resource, sys
+import sys
 from tests.video.test_pipeline import memory_of
 print(memory_of(sys.argv[1], int(sys.argv[2])))
 """
@@ -134,7 +134,7 @@ def memory_of(folder: str, count: int) -> int:
     clip = write(Path(folder) / "in.mp4", Clip(times=times, options=options, audio=1))
     with Reader(clip) as reader, Writer(Path(folder) / "out.mp4", Encoding(), reader) as writer:
         assert process(reader, same, writer).frames == count
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_memory() // 1024
 
 
 @pytest.mark.slow
