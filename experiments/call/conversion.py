@@ -1,6 +1,6 @@
 """How much of a decoded frame's error is the conversion between RGB and YUV, not the codec.
 
-python experiments/call/conversion.py [--clips FOLDER] [--x1 NAME=FILE ...] [--x2 NAME=FILE ...] codes
+python experiments/call/conversion.py [--clips FOLDER] [--x1 NAME=FILE ...] [--x2 ...] codes
 the test clips with the project's conversion (kd_lightning/yuv.py) and with FFmpeg's swscale as PyAV
 calls it without options, and scores as the benchmark does. Behind swscale every method is scored a
 second time with the light given back that the conversion takes from validation photographs without
