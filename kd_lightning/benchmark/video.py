@@ -35,7 +35,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.files import write_json
 from kd_lightning.models.pretrained import find_weights, shipped
 from kd_lightning.video.codecs import CODECS
-from kd_lightning.video.enhancing import enhanced
+from kd_lightning.video.enhancing import enhanced, prepare
 from kd_lightning.video.formats import pyav
 from kd_lightning.video.frame import Frame
 from kd_lightning.video.pipeline import Report, process
@@ -115,16 +115,17 @@ def shrunk(clip: Path, size: str, scale: int, folder: Path) -> Path:
 def student(small: Path, runner: Runner) -> Row:
     """Frames a second of the student alone and of the whole way, in turns; the best of each."""
     with Reader(small) as reader:
-        images = [frame.pixels for frame in reader]
-    alone(runner, images[:3])
-    if runner.planes:
-        runner.planes(images[0], "bt601", False)
-    about = max(alone(runner, images[:3]) for _ in range(ROUNDS))
+        frames = list(reader)
+    for frame in frames:
+        prepare(runner, frame)
+    list(enhanced(runner, frames[:1]))
+    alone(runner, frames[:3])
+    about = max(alone(runner, frames[:3]) for _ in range(ROUNDS))
     count = max(FRAMES[1], min(FRAMES[0], round(SECONDS * about)))
     single, reports = [], []
     busy = Others()
     for _ in range(ROUNDS):
-        single.append(alone(runner, images[:count]))
+        single.append(alone(runner, frames[:count]))
         reports.append(file_to_file(small, runner, count))
     others = busy.cores()
     best = max(reports, key=lambda report: report.frames / report.seconds)
@@ -137,12 +138,18 @@ def student(small: Path, runner: Runner) -> Row:
         "waited": best.waited,
         "others": others,
         "planes": runner.planes is not None,
+        "luma": runner.luma is not None,
     }
 
 
 def file_to_file(small: Path, runner: Runner, count: int) -> Report:
     with Reader(small) as reader, Writer(small.with_name("out.mp4"), Encoding(), reader) as writer:
-        return process(Few(reader, count), lambda frames: enhanced(runner, frames), writer)
+        return process(
+            Few(reader, count),
+            lambda frames: enhanced(runner, frames),
+            writer,
+            prepare=lambda frame: prepare(runner, frame),
+        )
 
 
 class Others:
@@ -167,10 +174,13 @@ class Few:
         return islice(self._source.items(), self._count)
 
 
-def alone(runner: Runner, images: list[np.ndarray]) -> float:
-    """Frames a second from RGB arrays to RGB arrays."""
+def alone(runner: Runner, frames: list[Frame]) -> float:
+    """Frames a second from RGB arrays to RGB arrays; of a runner that restores luma alone, from
+    planes to planes."""
+    images = [] if runner.luma else [frame.pixels for frame in frames]
     start = time.perf_counter()
-    count = sum(1 for _ in enhance_frames(runner, images))
+    made = enhanced(runner, frames) if runner.luma else enhance_frames(runner, images)
+    count = sum(1 for _ in made)
     return count / (time.perf_counter() - start)
 
 

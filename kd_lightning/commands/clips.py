@@ -138,7 +138,7 @@ def _one(
 ) -> list[str]:
     """Restore one video, with a split and a tile or without; returns what of it was damaged."""
     from kd_lightning.imageio.decode import MAX_PIXELS
-    from kd_lightning.video.enhancing import enhanced
+    from kd_lightning.video.enhancing import enhanced, prepare
     from kd_lightning.video.pipeline import process
     from kd_lightning.video.reader import Reader
     from kd_lightning.video.writer import Writer
@@ -159,6 +159,7 @@ def _one(
                 writer,
                 on_frame,
                 stop,
+                lambda frame: prepare(runner, frame, scale, split, tile),
             )
         if target is None:
             sys.stdout.flush()

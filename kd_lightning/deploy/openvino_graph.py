@@ -15,6 +15,7 @@ from kd_lightning.deploy.rewrites import blocks_order
 from kd_lightning.deploy.uint8 import Interpolation
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
+CROPS = ("Slice", "StridedSlice")
 BORDERS = ("factors of rows", "factors of columns")  # of `Interpolation.at_borders`
 
 
@@ -88,14 +89,14 @@ def frame_runner(
     return run
 
 
-def inference(graph: Any, precision: str) -> Callable[[Any], Any]:
-    """numpy to the graph's one output, numpy; see `inference_of_all`."""
+def inference(graph: Any, precision: str) -> Callable[..., Any]:
+    """numpy, an array for each input, to the graph's one output; see `inference_of_all`."""
     infer = inference_of_all(graph, precision)
-    return lambda x: infer(x)[0]
+    return lambda *inputs: infer(*inputs)[0]
 
 
-def inference_of_all(graph: Any, precision: str) -> Callable[[Any], list[Any]]:
-    """numpy to the outputs, numpy; these are overwritten by the next call.
+def inference_of_all(graph: Any, precision: str) -> Callable[..., list[Any]]:
+    """numpy, an array for each input, to the outputs, which are overwritten by the next call.
 
     The precision is a hint that must be given: without it OpenVINO silently computes in bf16
     where the CPU can.
@@ -108,7 +109,11 @@ def inference_of_all(graph: Any, precision: str) -> Callable[[Any], list[Any]]:
         "PERFORMANCE_HINT": "LATENCY",
     }
     request = openvino.Core().compile_model(graph, "CPU", hints).create_infer_request()
-    return lambda x: list(request.infer([x], share_inputs=True, share_outputs=True).values())
+
+    def infer(*inputs: Any) -> list[Any]:
+        return list(request.infer(list(inputs), share_inputs=True, share_outputs=True).values())
+
+    return infer
 
 
 def block_side(graph: Any, scale: int, size: Sequence[int] | None) -> int:
@@ -136,7 +141,7 @@ def _to_frame(graph: Any, side: int) -> Any:
     import openvino
 
     if side > 1:
-        _without_moves(graph, side)
+        without_moves(graph, side)
     (image,), (result,) = graph.get_parameters(), graph.get_results()
     return openvino.Model([_levels(result.input_value(0), side)], [image])
 
@@ -146,12 +151,12 @@ def on_blocks(graph: Any, side: int) -> Any:
     import openvino
     from openvino import opset13 as op
 
-    _without_moves(graph, side)
+    without_moves(graph, side)
     (image,), (result,) = graph.get_parameters(), graph.get_results()
     return openvino.Model([op.clamp(result.input_value(0), 0.0, 1.0)], [image])
 
 
-def _without_moves(graph: Any, side: int) -> None:
+def without_moves(graph: Any, side: int) -> None:
     """Take out what moves pixels to and from blocks."""
     import openvino
 
@@ -168,8 +173,13 @@ def _moves_of_pixels(graph: Any) -> list[Any]:
     start = [op for op in ops if op.get_type_name() == "SpaceToDepth"]
     pads = [op.input_value(0).get_node() for op in start]
     end = next(op for op in reversed(ops) if op.get_type_name() == "DepthToSpace")
-    crops = [target.get_node() for target in end.output(0).get_target_inputs()]
-    around = [op for op in pads + crops if op.get_type_name() in ("Pad", "Slice", "StridedSlice")]
+    crops, last = [], end  # one for each axis
+    while len(targets := list(last.output(0).get_target_inputs())) == 1:
+        last = targets[0].get_node()
+        if last.get_type_name() not in CROPS:
+            break
+        crops.append(last)
+    around = [*(op for op in pads if op.get_type_name() == "Pad"), *crops]
     return [*start, end, *around]
 
 

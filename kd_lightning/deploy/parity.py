@@ -14,7 +14,7 @@ from kd_lightning.deploy.backends.backend import Runner
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.network import Network, model_info
-from kd_lightning.yuv import Matrix, Plane, Yuv, rgb_to_yuv
+from kd_lightning.yuv import Matrix, Plane, Yuv, from_rgb, rgb_to_yuv, yuv_to_rgb
 
 # Largest difference from the float32 torch network, in units of [0, 1], or of the largest output
 # where that is more, that a backend may show. In a network that rounds its activations, a last bit
@@ -54,7 +54,7 @@ def compare(
 
 def checked(runner: Runner, network: Network, precision: str) -> Runner:
     """The same runner, which before its first answer compares itself with `network` on a small
-    image, each of `run`, `frame` (and `stream`) and `planes` once; it raises WrongBackend
+    image, each of `run`, `frame` (and `stream`), `planes` and `luma` once; it raises WrongBackend
     where they differ by more than `tolerance_of`."""
     tolerance = tolerance_of(network, precision)
 
@@ -111,12 +111,36 @@ def checked(runner: Runner, network: Network, precision: str) -> Runner:
         assert runner.planes
         return runner.planes(small, matrix, full_range)
 
+    @cache
+    def luma_is_right() -> None:
+        assert runner.luma
+        luma = runner.luma
+        with torch.inference_mode():
+            even = _tile()[0, : TILE[0] // 2 * 2, : TILE[1] // 2 * 2].numpy()
+            small = rgb_to_yuv(even, "bt601")
+            rgb = torch.from_numpy(yuv_to_rgb(small, "bt601")).permute(2, 0, 1)[None].float() / 255
+            exact = network(rgb.to(_place(network))).cpu()
+            weight = float(from_rgb("bt601", False)[0][:, 0].sum())  # of a grey in luma
+            levels = torch.from_numpy(small.y) + 255 * weight * (exact - rgb)[0].mean(dim=0)
+            expected = levels.clamp(0, 255).round() / 255
+            allowed = ceil(255 * tolerance * _size(network, exact)) / 255 + 1e-6
+            found = _attempt(
+                network, runner, lambda: torch.from_numpy(luma(small, "bt601", False)) / 255
+            )
+            _judge(network, runner, expected, found, allowed)
+
+    def luma(planes: Yuv, matrix: Matrix, full_range: bool) -> Plane:
+        luma_is_right()
+        assert runner.luma
+        return runner.luma(planes, matrix, full_range)
+
     return replace(
         runner,
         run=run,
         frame=frame if runner.frame else None,
         stream=stream if runner.stream else None,
         planes=planes if runner.planes else None,
+        luma=luma if runner.luma else None,
     )
 
 

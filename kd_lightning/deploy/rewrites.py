@@ -187,11 +187,12 @@ def optimize_for_cpu(network: Network, split: bool = False) -> nn.Module:
         split: as `split_input` too.
     """
     module: nn.Module
+    network = fuse(network)
     if _OnBlocks.fits(network):
-        body = cast(nn.Sequential, fuse(network).body)
+        body = cast(nn.Sequential, network.body)
         module = _OnBlocks(body, model_info(network).unshuffle_factor, split)
     else:
-        module = split_input(network) if split else fuse(network)
+        module = split_input(network) if split else network
     for name, layer in list(module.named_modules(remove_duplicate=False)):
         if _FourPixels.fits(layer):
             module.set_submodule(name, _FourPixels(cast(nn.Conv2d, layer)))

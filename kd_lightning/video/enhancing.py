@@ -28,7 +28,7 @@ def enhanced(
     tile: int | None = None,
 ) -> Iterator[Frame]:
     """Each frame restored: RGB, uint8 (h*scale, w*scale, 3), or 4:2:0 planes of its colours where
-    the runner gives them faster. They stay as they are.
+    the runner gives them faster. Colours' meaning, and chroma where luma alone is restored, stay.
 
     Args:
         scale: output pixels per input pixel; None for the network's own.
@@ -41,14 +41,9 @@ def enhanced(
     """
     scale = runner.scale if scale is None else scale
     whole = split is None and tile is None and scale == runner.scale
-    if runner.planes and whole and not runner.stream:
+    if whole and (runner.planes or runner.luma) and not runner.stream:
         for frame in frames:
-            color = frame.color
-            if _has_half_chroma(frame):
-                planes = runner.planes(frame.pixels, color.matrix, color.full_range)
-                yield frame.with_image(planes)
-            else:  # a file without loss keeps all of its colours
-                yield frame.with_image(enhance(runner, frame.pixels, scale))
+            yield frame.with_image(_restored(runner, frame))
         return
     under_way = deque[tuple[Frame, Pixels]]()
 
@@ -63,6 +58,35 @@ def enhanced(
             yield frame.with_image(beside(interpolated(pixels, scale), after, _share(split, frame)))
         else:
             yield frame.with_image(after.copy() if runner.stream and not tile else after)
+
+
+def prepare(
+    runner: Runner,
+    frame: Frame,
+    scale: int | None = None,
+    split: Split | None = None,
+    tile: int | None = None,
+) -> None:
+    """Convert `frame` to RGB, which it keeps beside its planes, if `enhanced` will read that: for
+    another thread to do ahead."""
+    whole = split is None and tile is None and scale in (None, runner.scale)
+    if not (whole and _luma_alone(runner, frame)):
+        _ = frame.pixels
+
+
+def _restored(runner: Runner, frame: Frame) -> Pixels | Yuv:
+    image, color = frame.image, frame.color
+    if _luma_alone(runner, frame):
+        assert runner.luma and isinstance(image, Yuv)
+        return image._replace(y=runner.luma(image, color.matrix, color.full_range))
+    if runner.planes and _has_half_chroma(frame):
+        return runner.planes(frame.pixels, color.matrix, color.full_range)
+    return enhance(runner, frame.pixels)  # a file without loss keeps all of its colours
+
+
+def _luma_alone(runner: Runner, frame: Frame) -> bool:
+    able = runner.luma and not runner.stream and not any(side % 2 for side in frame.size)
+    return bool(able) and _has_half_chroma(frame)
 
 
 def _has_half_chroma(frame: Frame) -> bool:

@@ -55,14 +55,17 @@ def process(
     sink: Sink,
     on_frame: Callable[[Report], None] = lambda report: None,
     stop: threading.Event | None = None,
+    prepare: Callable[[Frame], object] = lambda frame: frame.pixels,
 ) -> Report:
-    """Enhance all frames of `source` into `sink`, and pass its packets on. Reading, to RGB, and
-    writing have a thread each; `enhance` runs in the caller's.
+    """Enhance all frames of `source` into `sink`, and pass its packets on. Reading and writing have
+    a thread each; `enhance` runs in the caller's.
 
     Args:
         enhance: frames to as many frames, in order, each made from the one at its place.
         on_frame: called after each frame is enhanced.
         stop: once set, nothing more is read; what was read is finished.
+        prepare: called with each frame in the reader's thread; by itself the conversion to RGB,
+            which the frame keeps beside its planes.
 
     Raises:
         Whatever a stage raises; the other two end first, but where they wait for a stream: see
@@ -76,7 +79,7 @@ def process(
     def reading() -> None:
         for item in source.items():
             if isinstance(item, Frame):
-                _ = item.pixels  # converted in this thread, and kept beside the planes
+                prepare(item)
             read.put(item)
             if stop.is_set():
                 return

@@ -1,6 +1,7 @@
 """Where planes come straight from the network, and where every pixel keeps a colour of its own."""
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -13,8 +14,10 @@ pytest.importorskip("openvino")
 from kd_lightning.deploy.backends import Runner, from_network
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.models.students import StudentFast
+from kd_lightning.video.enhancing import enhanced, prepare
+from kd_lightning.video.frame import Color, Frame
 from kd_lightning.video.reader import Reader
-from kd_lightning.yuv import Matrix, Plane, Yuv
+from kd_lightning.yuv import Matrix, Plane, Yuv, rgb_to_yuv, yuv_to_rgb
 from tests.video.test_matrix import through
 
 COUNT = 3
@@ -79,3 +82,48 @@ def test_frames_of_half_chroma_become_planes_without_an_rgb_image(
     runner, asked = counted(runner)
     through(stripes(tmp_path / "in.mkv", "yuv420p"), tmp_path / "out.mkv", runner)
     assert [frame.shape for frame in asked] == COUNT * [(HEIGHT, WIDTH, 3)]
+
+
+@pytest.fixture(scope="module")
+def grey() -> Runner:
+    """A student of the same size that restores luma alone, in OpenVINO."""
+    torch.manual_seed(3)
+    network = StudentFast(scale=1, width=8, depth=3, grey=True).eval()
+    made = from_network(network, "openvino", torch.device("cpu"), "fp32")
+    assert made.luma
+    return made
+
+
+def noise(height: int, width: int) -> Frame:
+    rng = np.random.default_rng(0)
+    half = (height + 1) // 2, (width + 1) // 2
+    shapes = ((height, width), half, half)
+    planes = Yuv(*(rng.integers(0, 256, shape, np.uint8) for shape in shapes))
+    return Frame(planes, 0, Fraction(1, 30), color=Color("bt601"))
+
+
+def test_chroma_passes_a_student_of_luma_bit_for_bit_and_no_rgb_image_is_made(
+    grey: Runner,
+) -> None:
+    frame = noise(24, 32)
+    prepare(grey, frame)
+    (after,) = enhanced(grey, [frame])
+    assert "pixels" not in vars(frame)  # the conversion, which a frame keeps
+    assert isinstance(after.image, Yuv) and isinstance(frame.image, Yuv)
+    assert (after.image.u == frame.image.u).all() and (after.image.v == frame.image.v).all()
+    assert (after.image.y != frame.image.y).mean() > 0.5
+    by_rgb = rgb_to_yuv(enhance(grey, yuv_to_rgb(frame.image, "bt601")), "bt601")
+    inside = np.isin(by_rgb.y, (16, 235), invert=True)  # where RGB was not clipped
+    assert np.abs(by_rgb.y.astype(int) - after.image.y)[inside].mean() < 12
+
+
+@pytest.mark.parametrize("how", ["odd", "split", "tile"])
+def test_other_frames_go_through_rgb(grey: Runner, how: str) -> None:
+    frame = noise(23, 31) if how == "odd" else noise(24, 32)
+    options = {"odd": {}, "split": {"split": 0.5}, "tile": {"tile": 16}}[how]
+    prepare(grey, frame, **options)  # type: ignore[arg-type]
+    assert "pixels" in vars(frame)
+    (after,) = enhanced(grey, [frame], **options)  # type: ignore[arg-type]
+    assert after.pixels.shape == (*frame.size, 3)
+    if how != "split":
+        assert (after.pixels == enhance(grey, frame.pixels)).all()

@@ -21,6 +21,7 @@ from kd_lightning.deploy.backends.backend import (
 from kd_lightning.deploy.int8 import quantized
 from kd_lightning.deploy.onnx_graph import to_onnx
 from kd_lightning.deploy.openvino_graph import float_runner, frame_runner, read_graph
+from kd_lightning.deploy.openvino_luma import luma_runner
 from kd_lightning.deploy.openvino_planes import planes_runner
 from kd_lightning.errors import UserError
 from kd_lightning.files import as_json
@@ -106,4 +107,5 @@ def _runner(graph: Any, name: str, precision: str, stated: dict[str, Any]) -> Ru
         tile=ENGINE_TILE * stated["multiple_of"],
         frame=lazily(lambda: frame_runner(graph, precision, stated["scale"], stated["takes_lr"])),
         planes=planes_runner(graph, precision, stated["scale"], stated["takes_lr"]),
+        luma=luma_runner(graph, precision, stated["scale"]),
     )

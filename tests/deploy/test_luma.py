@@ -1,0 +1,121 @@
+"""Luma restored on the planes of a video is what the network in torch adds to it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("openvino")
+
+from kd_lightning.deploy.backends import cpu_has_bf16, from_network, open_weights
+from kd_lightning.deploy.export import export
+from kd_lightning.deploy.parity import WrongBackend, checked
+from kd_lightning.models.network import Network
+from kd_lightning.models.pretrained import find_weights
+from kd_lightning.models.students import StudentCNN, StudentFast
+from kd_lightning.yuv import Matrix, Plane, Yuv, yuv_to_rgb
+
+CPU = torch.device("cpu")
+GREY = {"scale": 1, "width": 8, "depth": 3, "grey": True}
+
+
+def planes_of(height: int, width: int, seed: int = 0) -> Yuv:
+    """Noise, which shows any sample that is out of its place."""
+    rng = np.random.default_rng(seed)
+    shapes = (height, width), (height // 2, width // 2), (height // 2, width // 2)
+    return Yuv(*(rng.integers(0, 256, shape, np.uint8) for shape in shapes))
+
+
+@torch.inference_mode()
+def by_torch(network: Network, planes: Yuv, matrix: Matrix, full_range: bool) -> np.ndarray:
+    rgb = torch.from_numpy(yuv_to_rgb(planes, matrix, full_range)).permute(2, 0, 1)[None] / 255
+    detail = (network(rgb) - rgb)[0, 0].numpy()
+    luma: np.ndarray = planes.y + (255 if full_range else 219) * detail
+    return luma.clip(0, 255).round()
+
+
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
+def precision(request: pytest.FixtureRequest) -> str:
+    if request.param == "bf16" and not cpu_has_bf16():
+        pytest.skip("a CPU without bf16")
+    return str(request.param)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    half=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    matrix=st.sampled_from(["bt601", "bt709"]),
+    full_range=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_luma_of_any_even_size_matrix_and_range_is_that_of_torch(
+    half: tuple[int, int], matrix: Matrix, full_range: bool, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    network = StudentFast(**GREY, rep=True).eval()
+    runner = from_network(network, "openvino", CPU, "fp32")
+    planes = planes_of(2 * half[0], 2 * half[1], seed)
+    assert runner.luma
+    found = runner.luma(planes, matrix, full_range)
+    expected = by_torch(network, planes, matrix, full_range)
+    assert found.shape == planes.y.shape and found.dtype == np.uint8
+    # One RGB level that is rounded the other way changes detail by less than a level of luma.
+    assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["call_tiny_x1", "call_fast_x1"])
+def test_shipped_students_of_the_same_size_restore_luma_on_planes(
+    name: str, precision: str
+) -> None:
+    path = find_weights(name)
+    runner = open_weights(path, "openvino", "cpu", precision)
+    plain = open_weights(path, "torch", "cpu", "fp32")
+    planes = planes_of(48, 64)
+    assert runner.luma
+    found = runner.luma(planes, "bt709", False)
+    rgb = torch.from_numpy(yuv_to_rgb(planes, "bt709")).permute(2, 0, 1)[None] / 255
+    detail = (plain(rgb) - rgb)[0, 0].numpy()
+    expected = (planes.y + 219 * detail).clip(0, 255)
+    assert np.abs(expected - found).max() <= (0.51 if precision == "fp32" else 2)
+
+
+@pytest.mark.parametrize("weights", ["fp32", "fp16"])
+def test_exports_restore_luma_too(tmp_path: Path, weights: str) -> None:
+    path = tmp_path / "student.xml"
+    export(find_weights("call_tiny_x1"), path, weights)
+    assert open_weights(path, device="cpu").luma
+
+
+def test_only_networks_of_the_same_size_that_leave_chroma_alone_restore_luma() -> None:
+    coloured = StudentFast(**GREY).eval()
+    with torch.no_grad():
+        coloured.body[-1] = coloured.body[-1].fuse()  # type: ignore[operator]
+        coloured.body[-1].bias[5] += 0.01
+    others: list[Network] = [
+        coloured,
+        StudentFast(scale=1, width=8, depth=3),
+        StudentFast(**{**GREY, "scale": 2}),
+        StudentFast(**{**GREY, "stride": 4}),
+        StudentCNN(scale=1, residual=True),
+    ]
+    for network in others:
+        assert from_network(network.eval(), "openvino", CPU, "fp32").luma is None
+
+
+def test_wrong_luma_is_refused_before_the_first() -> None:
+    network = StudentFast(**GREY).eval()
+    runner = from_network(network, "openvino", CPU, "fp32")
+    right = runner.luma
+    assert right
+
+    def darker(planes: Yuv, matrix: Matrix, full_range: bool) -> Plane:
+        return right(planes, matrix, full_range) // 2
+
+    wrong = checked(replace(runner, luma=darker), network, "fp32")
+    assert wrong.luma
+    with pytest.raises(WrongBackend, match="differs"):
+        wrong.luma(planes_of(8, 8), "bt601", False)
