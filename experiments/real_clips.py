@@ -7,7 +7,8 @@ Each clip is shrunk by the scale and coded, without loss (FFV1) or as in a call 
 That file is enhanced into a file without loss, as kd-enhance does, and its decoded frames are
 enhanced as arrays; both are compared with the clip (PSNR-Y, docs/protocol.md, mean of the frames).
 A file of H.264 is 4:2:0, and so is what is made of it; "arrays, stored alike" are the arrays in
-4:2:0 too, which moves PSNR-Y by up to 0.1 dB where saturated colours are clipped.
+4:2:0 too, which moves PSNR-Y by up to 0.1 dB where saturated colours are clipped. At the same size
+the file keeps the chroma that was decoded, and colours that RGB would clip.
 """
 
 import argparse

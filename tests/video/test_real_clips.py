@@ -41,4 +41,7 @@ def test_the_file_route_has_the_psnr_of_the_array_route(
 ) -> None:
     found = compare(read(shared / "video" / name, FRAMES), coding, runners[scale], tmp_path)
     assert len(found["file"]) == FRAMES
-    assert found["file"] == pytest.approx(found["arrays, stored alike"], abs=0.05)
+    # Where luma alone is restored, chroma is the decoded one, and nothing passes through RGB.
+    luma_alone = runners[scale].luma and coding != "ffv1"
+    expected = found["arrays" if luma_alone else "arrays, stored alike"]
+    assert found["file"] == pytest.approx(expected, abs=0.05)
