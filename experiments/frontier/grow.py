@@ -1,12 +1,13 @@
-"""Start a StudentDirect from a trained StudentFast: wider or deeper, it computes nearly the same.
+"""Start a StudentDirect from a trained student: wider or deeper, it computes nearly the same.
 
 python experiments/frontier/grow.py SOURCE TARGET [--width W] [--depth D] [--photos FOLDER]
 
-SOURCE is a shipped name or an artifact of a StudentFast with ReLU, TARGET the artifact to write,
-for `init_from=TARGET`. The first layer read the interpolated image: its successor, 3x3 on the LR
-image and blind to flat areas, is the least-squares fit of what it answers to photographs. Further
-layers are identities, which a ReLU before them leaves exact; further channels start at random and
-are not read yet (Chen et al. 2016, "Net2Net: Accelerating Learning via Knowledge Transfer").
+SOURCE is a shipped name or an artifact, of a StudentDirect or of a StudentFast with ReLU; TARGET is
+the artifact to write, for `init_from=TARGET`. The first layer of a StudentFast read the interpolated
+image: its successor, 3x3 on the LR image and blind to flat areas, is the least-squares fit of what
+it answers to photographs. Further layers are identities, which a ReLU before them leaves exact;
+further channels start at random and are not read yet (Chen et al. 2016, "Net2Net: Accelerating
+Learning via Knowledge Transfer").
 """
 
 from argparse import ArgumentParser
@@ -38,18 +39,19 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos/train_HR"))
     given = parser.parse_args()
     network, metadata = load_artifact(find_weights(given.source))
-    assert isinstance(network, StudentFast)
-    fast = fuse(network)
-    layers = [layer for layer in fast.body if isinstance(layer, nn.Conv2d)]
+    assert isinstance(network, (StudentFast, StudentDirect))
+    plain = fuse(network)
+    layers = [layer for layer in plain.body if isinstance(layer, nn.Conv2d)]
     arguments = {
-        "scale": fast.scale,
+        "scale": plain.scale,
         "width": given.width or layers[0].out_channels,
         "depth": given.depth or len(layers),
     }
     torch.manual_seed(0)
     student = StudentDirect(**arguments)
     places = [layer for layer in student.body if isinstance(layer, nn.Conv2d)]
-    layers[0] = first_layer(layers[0], examples(given.photos, fast.scale), fast.scale)
+    if not network.takes_lr:
+        layers[0] = first_layer(layers[0], examples(given.photos, plain.scale), plain.scale)
     for place, layer in zip(places, deepened(layers, arguments["depth"]), strict=True):
         grow(place, layer)
     facts = {"grown_from": given.source, "degradation": metadata.get("degradation")}
