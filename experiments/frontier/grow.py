@@ -3,7 +3,7 @@
 python experiments/frontier/grow.py SOURCE TARGET [--width W] [--depth D] [--photos FOLDER]
 
 SOURCE is a shipped name or an artifact, of a StudentDirect or of a StudentFast with ReLU; TARGET is
-the artifact to write, for `init_from=TARGET`. The first layer of a StudentFast read the interpolated
+the artifact to write, for `init_from=TARGET`. The first layer of a StudentFast read an interpolated
 image: its successor, 3x3 on the LR image and blind to flat areas, is the least-squares fit of what
 it answers to photographs. Further layers are identities, which a ReLU before them leaves exact;
 further channels start at random and are not read yet (Chen et al. 2016, "Net2Net: Accelerating
