@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.models.int8 import Int8Conv, Uint8ReLU
+from kd_lightning.models.int8 import Int8Conv, Uint8ReLU, rounded, rounded_zero_sum
 from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
 from kd_lightning.models.network import Network
 from kd_lightning.models.rep import RepConv
 
+LUMA = 0.299, 0.587, 0.114  # of red, green and blue in BT.601's luma
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "prelu": nn.PReLU}
 
 
@@ -136,6 +137,48 @@ class StudentFast(Network):
         return x + detail[..., :height, :width]
 
 
+class FromLuma(nn.Module):
+    """A 3x3 convolution (zero padding 1) of an image's luma (BT.601), blind to flat areas if `rep`.
+
+    Its kernel is rounded as that of a convolution of the three colours, which is what it becomes.
+    """
+
+    def __init__(self, fan_out: int, rep: bool, int8: bool) -> None:
+        super().__init__()
+        plain = nn.Conv2d(1, fan_out, 3, padding=1)
+        self.convolution = RepConv(1, fan_out, 1) if rep else plain
+        self.int8 = int8
+
+    def kernel(self) -> Tensor:
+        """(out,3,3,3), of red, green and blue."""
+        inner = self.convolution
+        grey = inner.kernel() if isinstance(inner, RepConv) else inner.weight
+        kernel = grey * grey.new_tensor([*LUMA])[:, None, None]
+        if not self.int8:
+            return kernel
+        blind = isinstance(inner, RepConv) and bool(inner.blind)
+        return rounded_zero_sum(kernel, len(LUMA)) if blind else rounded(kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel(), self.convolution.bias, padding=1)
+
+    @torch.no_grad()
+    def fuse(self) -> nn.Conv2d:
+        """The plain convolution of the same output."""
+        layer = Int8Conv if self.int8 else nn.Conv2d
+        plain = layer(len(LUMA), self.convolution.out_channels, 3, padding=1)
+        plain.load_state_dict({"weight": self.kernel(), "bias": self.convolution.bias})
+        return plain
+
+    @torch.no_grad()
+    def load_fused(self, plain: nn.Conv2d) -> None:
+        """Take over what a plain convolution answers to grey."""
+        grey = nn.Conv2d(1, plain.out_channels, 3, padding=1)
+        weight = plain.weight.sum(dim=1, keepdim=True)
+        grey.load_state_dict({"weight": weight, "bias": plain.bias})
+        _take_over(self.convolution, grey)
+
+
 class Grey(nn.Module):
     """A 3x3 convolution (zero padding 1) whose output serves red, green and blue, times `GAIN`.
 
@@ -145,10 +188,11 @@ class Grey(nn.Module):
 
     GAIN = 0.2
 
-    def __init__(self, fan_in: int, fan_out: int, rep: bool) -> None:
+    def __init__(self, fan_in: int, fan_out: int, rep: bool, int8: bool = False) -> None:
         super().__init__()
-        plain = nn.Conv2d(fan_in, fan_out, 3, padding=1)
-        self.convolution = RepConv(fan_in, fan_out) if rep else plain
+        layer = Int8Conv if int8 else nn.Conv2d
+        plain = layer(fan_in, fan_out, 3, padding=1)
+        self.convolution = RepConv(fan_in, fan_out, int8=int8) if rep else plain
 
     def forward(self, x: Tensor) -> Tensor:
         return self.convolution(x).mul(self.GAIN).repeat(1, 3, 1, 1)
@@ -158,7 +202,7 @@ class Grey(nn.Module):
         """The plain convolution of the same output."""
         inner = self.convolution
         grey = inner.fuse() if isinstance(inner, RepConv) else inner
-        plain = nn.Conv2d(grey.in_channels, 3 * grey.out_channels, 3, padding=1)
+        plain = type(grey)(grey.in_channels, 3 * grey.out_channels, 3, padding=1)
         for name, value in grey.state_dict().items():
             plain.state_dict()[name].copy_(torch.cat([value * self.GAIN] * 3))
         return plain
@@ -171,10 +215,14 @@ class Grey(nn.Module):
         for name, value in plain.state_dict().items():
             mean = value.unflatten(0, (3, -1)).mean(dim=0)
             grey.state_dict()[name].copy_(mean / self.GAIN)
-        if isinstance(inner, RepConv):
-            inner.load_fused(grey)
-        else:
-            inner.load_state_dict(grey.state_dict())
+        _take_over(inner, grey)
+
+
+def _take_over(inner: nn.Conv2d, plain: nn.Conv2d) -> None:
+    if isinstance(inner, RepConv):
+        inner.load_fused(plain)
+    else:
+        inner.load_state_dict(plain.state_dict())
 
 
 class StudentDirect(Network):
@@ -190,6 +238,8 @@ class StudentDirect(Network):
         rep: train the convolutions as RepConv; `fuse` is the student without it.
         int8: weights and activations are rounded to 8 bits, in training and ever after, and
             engines multiply integers.
+        grey: read luma and add the same detail to red, green and blue: luma alone is restored, on
+            the planes of a video in half the time.
     """
 
     takes_lr = True
@@ -203,6 +253,7 @@ class StudentDirect(Network):
         depth: int = 9,
         rep: bool = False,
         int8: bool = False,
+        grey: bool = False,
     ) -> None:
         super().__init__()
         self.scale = scale
@@ -211,6 +262,9 @@ class StudentDirect(Network):
         channels = [3] + [width] * (depth - 1) + [3 * scale**2]
         activation = Uint8ReLU if int8 else nn.ReLU
         self.body = convolution_stack(channels, activation, rep, zero_sum=True, int8=int8)
+        if grey:
+            self.body[0] = FromLuma(width, rep, int8)
+            self.body[-1] = Grey(width, scale**2, rep, int8)
         self.shuffle = nn.PixelShuffle(scale)
 
     def forward(self, x: Tensor) -> Tensor:
