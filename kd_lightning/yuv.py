@@ -102,16 +102,22 @@ def pixels_of(plane: Any) -> Plane:
     return lines.reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
+def black_and_white(full_range: bool) -> tuple[float, float]:
+    """The level of black, and the levels from there to white."""
+    return (0.0, 255.0) if full_range else (16.0, 219.0)
+
+
 def from_rgb(matrix: Matrix, full_range: bool) -> tuple[Floats, float]:
     """(weights, offset): of a row of RGB in [0, 255], `rgb @ weights` is Y - offset, Cb - 128,
     Cr - 128."""
     kr, kb = KR_KB[matrix]
     luma = np.array([kr, 1 - kr - kb, kb])
     blue, red = np.eye(3)[2], np.eye(3)[0]
-    y, c = (255, 255) if full_range else (219, 224)
+    black, y = black_and_white(full_range)
+    c = 255 if full_range else 224
     columns = (luma * y, (blue - luma) / (2 - 2 * kb) * c, (red - luma) / (2 - 2 * kr) * c)
     weights = np.stack(columns, axis=1) / 255
-    return weights.astype(np.float32), 0.0 if full_range else 16.0
+    return weights.astype(np.float32), black
 
 
 def _subsampled(plane: Floats) -> Floats:

@@ -1,8 +1,8 @@
-"""A network of the same size that restores luma alone, on the planes of a video, by OpenVINO.
+"""A network that restores luma alone, on the planes of a video, by OpenVINO.
 
-Its detail is the same in red, green and blue (`StudentFast`, `grey`), so luma gains that detail and
-chroma nothing: 4:2:0 planes go in, luma comes out, and no RGB image is written. What the network
-reads is what `kd_lightning.yuv.yuv_to_rgb` gives, rounded to levels, as blocks of 2x2 pixels.
+Its detail is the same in red, green and blue (`student.grey`): luma gains it and chroma nothing, so
+4:2:0 planes go in and come out, and no RGB image is made. At the same size the network reads what
+`kd_lightning.yuv.yuv_to_rgb` gives, rounded to levels, as blocks of 2x2 pixels.
 """
 
 from collections.abc import Callable
@@ -11,18 +11,31 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.deploy.openvino_graph import block_side, inference, read_graph, without_moves
-from kd_lightning.yuv import Floats, Matrix, Plane, Yuv, from_rgb
+from kd_lightning.deploy.openvino_graph import (
+    block_side,
+    inference,
+    read_graph,
+    to_levels,
+    without_moves,
+)
+from kd_lightning.deploy.openvino_large_luma import SIDE, enlarging
+from kd_lightning.deploy.openvino_nodes import inputs_of, values_of
+from kd_lightning.yuv import Floats, Matrix, Yuv, black_and_white, from_rgb
 
-SIDE = 2  # of a block, and of the area that has one sample of chroma
-Luma = Callable[[Yuv, Matrix, bool], Plane]
+OnPlanes = Callable[[Yuv, Matrix, bool], Yuv]
 
 
-def luma_runner(model: Any, precision: str, scale: int) -> Luma | None:
-    """4:2:0 planes of even height and width, matrix and range to the luma restored, (h,w) uint8;
-    None for networks that enlarge, do not work on blocks of 2x2 pixels or change chroma."""
+def luma_runner(model: Any, precision: str, scale: int) -> OnPlanes | None:
+    """4:2:0 planes, at scale 1 of even height and width, matrix and range to the planes restored;
+    None for networks that change chroma, and for forms that are not known here."""
     network = read_graph(model)
-    if scale != 1 or block_side(network, scale, (SIDE, SIDE)) != SIDE:
+    if scale == 1:
+        return _same_size(network, precision)
+    return enlarging(network, precision) if scale == SIDE and to_levels(network) else None
+
+
+def _same_size(network: Any, precision: str) -> OnPlanes | None:
+    if block_side(network, 1, (SIDE, SIDE)) != SIDE:
         return None
     detail = _grey_detail(network.clone())
     if detail is None:
@@ -35,14 +48,13 @@ def luma_runner(model: Any, precision: str, scale: int) -> Luma | None:
         return [
             inference(_blocks(height, width, matrix, full_range), "fp32"),
             inference(graph, precision),
-            inference(_sum(height, width, 255.0 if full_range else 219.0), "fp32"),
+            inference(_sum(height, width, black_and_white(full_range)[1]), "fp32"),
         ]
 
-    def run(planes: Yuv, matrix: Matrix, full_range: bool) -> Plane:
+    def run(planes: Yuv, matrix: Matrix, full_range: bool) -> Yuv:
         blocks, restore, add = stages(*planes.y.shape, matrix, full_range)
         y, u, v = (np.ascontiguousarray(plane)[None, None] for plane in planes)
-        restored: Plane = add(y, restore(blocks(y, u, v)))[0, 0].copy()
-        return restored
+        return planes._replace(y=add(y, restore(blocks(y, u, v)))[0, 0].copy())
 
     return run
 
@@ -55,12 +67,12 @@ def _grey_detail(graph: Any) -> Any:
 
     without_moves(graph, SIDE)
     (image,), (result,) = graph.get_parameters(), graph.get_results()
-    addends = _inputs(result.input_value(0).get_node(), "Add")
+    addends = inputs_of(result.input_value(0).get_node(), "Add")
     biased = [node for node in addends if node.get_type_name() == "Add"]
     if "Parameter" not in [node.get_type_name() for node in addends] or not biased:
         return None
-    convolution, bias = _inputs(biased[0], "Add")
-    read = [_values(node) for node in (*_inputs(convolution, "Convolution")[1:], bias)]
+    convolution, bias = inputs_of(biased[0], "Add")
+    read = [values_of(node) for node in (*inputs_of(convolution, "Convolution")[1:], bias)]
     if len(read) != 2 or any(values is None for values in read):
         return None
     weights, biases = (values.reshape(SIDE**2, 3, -1) for values in read)
@@ -73,21 +85,6 @@ def _grey_detail(graph: Any) -> Any:
         convolution.input_value(0), one, shape["strides"], *pads, shape["dilations"]
     )
     return openvino.Model([op.add(grey, biases[:, 0].reshape(1, -1, 1, 1))], [image])
-
-
-def _inputs(node: Any, kind: str) -> list[Any]:
-    """Of a node of that kind; none of another's."""
-    if node.get_type_name() != kind:
-        return []
-    return [node.input_value(place).get_node() for place in range(node.get_input_size())]
-
-
-def _values(node: Any) -> Any:
-    """What a constant holds, that may be in fp16 or have another shape; None of other nodes."""
-    while node.get_type_name() in ("Convert", "Reshape"):
-        node = node.input_value(0).get_node()
-    is_constant = node.get_type_name() == "Constant"
-    return node.get_data().astype(np.float32) if is_constant else None
 
 
 def _blocks(height: int, width: int, matrix: Matrix, full_range: bool) -> Any:

@@ -116,20 +116,20 @@ def checked(runner: Runner, network: Network, precision: str) -> Runner:
         assert runner.luma
         luma = runner.luma
         with torch.inference_mode():
-            even = _tile()[0, : TILE[0] // 2 * 2, : TILE[1] // 2 * 2].numpy()
-            small = rgb_to_yuv(even, "bt601")
+            small = _planes(neutral=runner.takes_lr)
             rgb = torch.from_numpy(yuv_to_rgb(small, "bt601")).permute(2, 0, 1)[None].float() / 255
-            exact = network(rgb.to(_place(network))).cpu()
+            exact = super_resolve(network, rgb.to(_place(network))).cpu()
+            detail = (exact - upscale(rgb, runner.scale).clamp(0, 1))[0].mean(dim=0)
             weight = float(from_rgb("bt601", False)[0][:, 0].sum())  # of a grey in luma
-            levels = torch.from_numpy(small.y) + 255 * weight * (exact - rgb)[0].mean(dim=0)
-            expected = levels.clamp(0, 255).round() / 255
+            start = upscale(torch.from_numpy(small.y)[None, None].float(), runner.scale)[0, 0]
+            expected = (start.clamp(0, 255) + 255 * weight * detail).clamp(0, 255).round() / 255
             allowed = ceil(255 * tolerance * _size(network, exact)) / 255 + 1e-6
             found = _attempt(
-                network, runner, lambda: torch.from_numpy(luma(small, "bt601", False)) / 255
+                network, runner, lambda: torch.from_numpy(luma(small, "bt601", False).y) / 255
             )
             _judge(network, runner, expected, found, allowed)
 
-    def luma(planes: Yuv, matrix: Matrix, full_range: bool) -> Plane:
+    def luma(planes: Yuv, matrix: Matrix, full_range: bool) -> Yuv:
         luma_is_right()
         assert runner.luma
         return runner.luma(planes, matrix, full_range)
@@ -184,6 +184,13 @@ def _tile() -> Tensor:
     """(1,*TILE,3) uint8: noise, which shows any pixel or channel that is out of its place."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (1, *TILE, 3), generator=generator, dtype=torch.uint8)
+
+
+def _planes(neutral: bool) -> Yuv:
+    """Noise of an even size; `neutral` without colour, whose luma is not bent by clipped RGB."""
+    even = _tile()[0, : TILE[0] // 2 * 2, : TILE[1] // 2 * 2].numpy()
+    planes = rgb_to_yuv(even[..., :1].repeat(3, axis=2) if neutral else even, "bt601")
+    return planes
 
 
 def _place(network: nn.Module) -> torch.device:

@@ -78,15 +78,15 @@ def _restored(runner: Runner, frame: Frame) -> Pixels | Yuv:
     image, color = frame.image, frame.color
     if _luma_alone(runner, frame):
         assert runner.luma and isinstance(image, Yuv)
-        return image._replace(y=runner.luma(image, color.matrix, color.full_range))
+        return runner.luma(image, color.matrix, color.full_range)
     if runner.planes and _has_half_chroma(frame):
         return runner.planes(frame.pixels, color.matrix, color.full_range)
     return enhance(runner, frame.pixels)  # a file without loss keeps all of its colours
 
 
 def _luma_alone(runner: Runner, frame: Frame) -> bool:
-    able = runner.luma and not runner.stream and not any(side % 2 for side in frame.size)
-    return bool(able) and _has_half_chroma(frame)
+    able = runner.scale > 1 or not any(side % 2 for side in frame.size)
+    return bool(runner.luma) and not runner.stream and able and _has_half_chroma(frame)
 
 
 def _has_half_chroma(frame: Frame) -> bool:

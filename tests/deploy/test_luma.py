@@ -14,10 +14,11 @@ pytest.importorskip("openvino")
 from kd_lightning.deploy.backends import cpu_has_bf16, from_network, open_weights
 from kd_lightning.deploy.export import export
 from kd_lightning.deploy.parity import WrongBackend, checked
+from kd_lightning.models.interpolate import upscale
 from kd_lightning.models.network import Network
 from kd_lightning.models.pretrained import find_weights
-from kd_lightning.models.students import StudentCNN, StudentFast
-from kd_lightning.yuv import Matrix, Plane, Yuv, yuv_to_rgb
+from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
+from kd_lightning.yuv import Matrix, Yuv, black_and_white, yuv_to_rgb
 
 CPU = torch.device("cpu")
 GREY = {"scale": 1, "width": 8, "depth": 3, "grey": True}
@@ -26,7 +27,8 @@ GREY = {"scale": 1, "width": 8, "depth": 3, "grey": True}
 def planes_of(height: int, width: int, seed: int = 0) -> Yuv:
     """Noise, which shows any sample that is out of its place."""
     rng = np.random.default_rng(seed)
-    shapes = (height, width), (height // 2, width // 2), (height // 2, width // 2)
+    half = (height + 1) // 2, (width + 1) // 2
+    shapes = (height, width), half, half
     return Yuv(*(rng.integers(0, 256, shape, np.uint8) for shape in shapes))
 
 
@@ -45,7 +47,7 @@ def precision(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(
     half=st.tuples(st.integers(1, 24), st.integers(1, 24)),
     matrix=st.sampled_from(["bt601", "bt709"]),
@@ -62,9 +64,66 @@ def test_luma_of_any_even_size_matrix_and_range_is_that_of_torch(
     assert runner.luma
     found = runner.luma(planes, matrix, full_range)
     expected = by_torch(network, planes, matrix, full_range)
-    assert found.shape == planes.y.shape and found.dtype == np.uint8
+    assert found.y.shape == planes.y.shape and found.y.dtype == np.uint8
     # One RGB level that is rounded the other way changes detail by less than a level of luma.
-    assert np.abs(found - expected).max() <= 1
+    assert np.abs(found.y - expected).max() <= 1
+    assert (found.u == planes.u).all() and (found.v == planes.v).all()
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    full_range=st.booleans(),
+    rep=st.booleans(),
+    int8=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_luma_of_twice_any_size_and_range_is_that_of_torch(
+    size: tuple[int, int], full_range: bool, rep: bool, int8: bool, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    network = StudentDirect(depth=3, rep=rep, int8=int8, grey=True)
+    network(torch.rand(1, 3, 32, 32))  # the ranges of its 8 bits
+    runner = from_network(network.eval(), "openvino", CPU, "fp32")
+    planes = planes_of(*size, seed)
+    black, span = black_and_white(full_range)
+    assert runner.luma
+    found = runner.luma(planes, "bt709", full_range)
+    y = torch.from_numpy(planes.y)[None, None].float()
+    rgb = ((y - black) * 255 / span).round().clamp(0, 255).repeat(1, 3, 1, 1) / 255
+    with torch.inference_mode():
+        detail = (network(rgb) - upscale(rgb, 2).clamp(0, 1))[0, 0]
+    expected = upscale(y, 2)[0, 0].clamp(0, 255) + span * detail
+    assert found.y.shape == (2 * size[0], 2 * size[1]) and found.u.shape == found.v.shape == size
+    # In 8 bits a last bit may turn the rounding of an activation, which is more than a level.
+    apart = np.abs(expected.clamp(0, 255).numpy() - found.y)
+    assert np.quantile(apart, 0.99) <= 0.51 and apart.max() <= (2 if int8 else 0.51)
+
+
+def test_chroma_of_twice_the_size_is_keys_interpolation_at_the_places_of_left_sited_samples() -> (
+    None
+):
+    runner = from_network(StudentDirect(depth=2, grey=True).eval(), "openvino", CPU, "fp32")
+    planes = planes_of(14, 18)
+    assert runner.luma
+    found = runner.luma(planes, "bt709", False)
+
+    def weight(x: float) -> float:
+        x = abs(x)
+        if x < 1:
+            return (1.5 * x - 2.5) * x * x + 1
+        return ((-0.5 * x + 2.5) * x - 4) * x + 2 if x < 2 else 0.0
+
+    far = 4  # samples beyond the border, which repeat it
+    for small, large in ((planes.u, found.u), (planes.v, found.v)):
+        around = np.pad(small, far, mode="edge").astype(float)
+        for row, column in np.ndindex(*large.shape):
+            # In small luma's columns: (c + 1/2) / 2 - 1/2 for large ones; chroma at the even ones.
+            top, left = (row + 0.5) / 2 - 0.5, ((2 * column + 0.5) / 2 - 0.5) / 2
+            rows = np.array([weight(top - i + far) for i in range(len(around))])
+            columns = np.array([weight(left - j + far) for j in range(around.shape[1])])
+            value = min(max(rows @ around @ columns, 0), 255)
+            assert abs(value - large[row, column]) <= 0.51
 
 
 @pytest.mark.parametrize("name", ["call_tiny_x1", "call_fast_x1"])
@@ -76,7 +135,7 @@ def test_shipped_students_of_the_same_size_restore_luma_on_planes(
     plain = open_weights(path, "torch", "cpu", "fp32")
     planes = planes_of(48, 64)
     assert runner.luma
-    found = runner.luma(planes, "bt709", False)
+    found = runner.luma(planes, "bt709", False).y
     rgb = torch.from_numpy(yuv_to_rgb(planes, "bt709")).permute(2, 0, 1)[None] / 255
     detail = (plain(rgb) - rgb)[0, 0].numpy()
     expected = (planes.y + 219 * detail).clip(0, 255)
@@ -95,8 +154,18 @@ def test_only_networks_of_the_same_size_that_leave_chroma_alone_restore_luma() -
     with torch.no_grad():
         coloured.body[-1] = coloured.body[-1].fuse()  # type: ignore[operator]
         coloured.body[-1].bias[5] += 0.01
+    seen, written = (StudentDirect(depth=3, grey=True) for _ in range(2))
+    with torch.no_grad():
+        seen.body[0] = seen.body[0].fuse()  # type: ignore[operator]
+        seen.body[0].weight[3, 2] *= 2
+        written.body[-1] = written.body[-1].fuse()  # type: ignore[operator]
+        written.body[-1].weight[4, 1, 1, 1] += 0.01
     others: list[Network] = [
         coloured,
+        seen,
+        written,
+        StudentDirect(depth=3),
+        StudentDirect(scale=3, depth=3, grey=True),
         StudentFast(scale=1, width=8, depth=3),
         StudentFast(**{**GREY, "scale": 2}),
         StudentFast(**{**GREY, "stride": 4}),
@@ -106,14 +175,16 @@ def test_only_networks_of_the_same_size_that_leave_chroma_alone_restore_luma() -
         assert from_network(network.eval(), "openvino", CPU, "fp32").luma is None
 
 
-def test_wrong_luma_is_refused_before_the_first() -> None:
-    network = StudentFast(**GREY).eval()
+@pytest.mark.parametrize("network", [StudentFast(**GREY), StudentDirect(depth=2, grey=True)])
+def test_wrong_luma_is_refused_before_the_first(network: Network) -> None:
+    network = network.eval()
     runner = from_network(network, "openvino", CPU, "fp32")
     right = runner.luma
     assert right
 
-    def darker(planes: Yuv, matrix: Matrix, full_range: bool) -> Plane:
-        return right(planes, matrix, full_range) // 2
+    def darker(planes: Yuv, matrix: Matrix, full_range: bool) -> Yuv:
+        found = right(planes, matrix, full_range)
+        return found._replace(y=found.y // 2)
 
     wrong = checked(replace(runner, luma=darker), network, "fp32")
     assert wrong.luma

@@ -21,6 +21,8 @@ STUDENTS = {
     "fast_rep": lambda: StudentFast(width=8, depth=4, rep=True),
     "direct": lambda: StudentDirect(width=8, depth=3),
     "direct_rep_int8": lambda: StudentDirect(width=8, depth=3, rep=True, int8=True),
+    "direct_grey": lambda: StudentDirect(width=8, depth=3, grey=True),
+    "direct_grey_rep_int8": lambda: StudentDirect(width=8, depth=3, rep=True, int8=True, grey=True),
     "fast_grey": lambda: StudentFast(width=8, depth=4, grey=True),
     "fast_grey_rep": lambda: StudentFast(width=8, depth=4, rep=True, grey=True),
     "fast_stride_4": lambda: StudentFast(width=8, depth=3, stride=4),
@@ -77,6 +79,41 @@ def test_grey_student_goes_on_from_its_fused_weights(rep: bool) -> None:
     load_fused(second, fuse(first))
     image = torch.rand(1, 3, 20, 23)
     torch.testing.assert_close(first(image), second(image), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rep", [False, True])
+@pytest.mark.parametrize("int8", [False, True])
+def test_grey_student_on_the_lr_image_adds_a_grey_that_depends_on_luma_alone(
+    rep: bool, int8: bool
+) -> None:
+    torch.manual_seed(2)
+    student = StudentDirect(width=8, depth=3, rep=rep, int8=int8, grey=True)
+    student(torch.rand(1, 3, 32, 32))  # the ranges of its 8 bits
+    student.eval()
+    image = 0.25 + 0.5 * torch.rand(1, 3, 20, 23)
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    shift = 0.2 * torch.rand(1, 3, 20, 23)
+    shift[:, 2] = -(shift[:, 0] * weights[0] + shift[:, 1] * weights[1]) / weights[2]  # no luma
+    for network in (student, fuse(student)):
+        with torch.inference_mode():
+            details = [network(x) - upscale(x, 2).clamp(0, 1) for x in (image, image + shift)]
+        torch.testing.assert_close(details[0][:, 0], details[0][:, 2], atol=1e-6, rtol=0)
+        assert details[0].abs().max() > 1e-3
+        apart = (details[0] - details[1]).abs().max() / details[0].abs().max()
+        assert apart < (0.1 if int8 else 1e-4)  # 8 bits round the three colours apart
+
+
+@pytest.mark.parametrize("rep", [False, True])
+def test_grey_student_on_the_lr_image_goes_on_from_weights_of_either_kind(rep: bool) -> None:
+    torch.manual_seed(3)
+    first = StudentDirect(width=8, depth=3, rep=rep, grey=True)
+    coloured = StudentDirect(width=8, depth=3, rep=rep)
+    grey_image = torch.rand(1, 1, 20, 23).expand(1, 3, 20, 23)
+    for source in (first, coloured):
+        second = StudentDirect(width=8, depth=3, rep=rep, grey=True)
+        load_fused(second, fuse(source))
+        expected = source(grey_image).mean(dim=1)
+        torch.testing.assert_close(second(grey_image).mean(dim=1), expected, atol=1e-5, rtol=0)
 
 
 def test_unknown_activation_is_refused_by_name() -> None:

@@ -40,8 +40,9 @@ class Runner:
             what it yields lasts until the next is asked for. None where it would not be faster.
         planes: (h,w,3) uint8 RGB, matrix and range to YUV 4:2:0 planes (kd_lightning.yuv) of
             (h*scale,w*scale), faster than `frame` and a conversion. None where it would not be.
-        luma: 4:2:0 planes of even height and width, matrix and range to their luma restored, (h,w),
-            for a network of the same size that leaves chroma as it is. None for others.
+        luma: 4:2:0 planes, at scale 1 of even height and width, matrix and range to planes of
+            (h*scale,w*scale) whose luma is restored and whose chroma is the same or interpolated,
+            for a network that restores luma alone. None for others.
         degradation: key of what the network was trained to undo; None where the file says nothing.
     """
 
@@ -56,7 +57,7 @@ class Runner:
     frame: Callable[[Tensor], Tensor] | None = None
     stream: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]] | None = None
     planes: Callable[[Plane, Matrix, bool], Yuv] | None = None
-    luma: Callable[[Yuv, Matrix, bool], Plane] | None = None
+    luma: Callable[[Yuv, Matrix, bool], Yuv] | None = None
     degradation: str | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
