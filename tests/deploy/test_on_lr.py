@@ -19,10 +19,11 @@ def seen(student: StudentDirect) -> StudentDirect:
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 @pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("grey", [False, True])
 @torch.inference_mode()
-def test_form_is_exact(scale: int, int8: bool) -> None:
+def test_form_is_exact(scale: int, int8: bool, grey: bool) -> None:
     torch.manual_seed(0)
-    student = seen(StudentDirect(scale=scale, width=8, depth=3, rep=True, int8=int8))
+    student = seen(StudentDirect(scale=scale, width=8, depth=3, rep=True, int8=int8, grey=grey))
     x = torch.rand(1, 3, 13, 21)
     assert OnLr.fits(student)
     # a last bit may turn the rounding of an activation
