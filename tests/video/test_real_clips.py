@@ -23,10 +23,7 @@ def runners(request: pytest.FixtureRequest) -> dict[int, Runner]:
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("coding", CODINGS)
-@pytest.mark.parametrize("scale", STUDENTS)
-@pytest.mark.parametrize(
+every_clip = pytest.mark.parametrize(
     "name",
     [
         "CiscoVT2people_320x192_12fps.yuv",
@@ -36,6 +33,12 @@ def runners(request: pytest.FixtureRequest) -> dict[int, Runner]:
         "webcam_help_640x480.mkv",
     ],
 )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("scale", STUDENTS)
+@every_clip
 def test_the_file_route_has_the_psnr_of_the_array_route(
     name: str, scale: int, coding: str, tmp_path: Path, runners: dict[int, Runner], shared: Path
 ) -> None:
@@ -45,3 +48,15 @@ def test_the_file_route_has_the_psnr_of_the_array_route(
     luma_alone = runners[scale].luma and coding != "ffv1"
     expected = found["arrays" if luma_alone else "arrays, stored alike"]
     assert found["file"] == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.slow
+@every_clip
+def test_luma_alone_through_a_file_has_the_psnr_of_the_array_route(
+    name: str, tmp_path: Path, shared: Path
+) -> None:
+    pytest.importorskip("openvino")
+    runner = open_weights(find_weights("call_luma_x2"), "openvino", "cpu", "fp32")
+    assert runner.luma
+    found = compare(read(shared / "video" / name, FRAMES), "h264 crf 28", runner, tmp_path)
+    assert found["file"] == pytest.approx(found["arrays"], abs=0.05)
