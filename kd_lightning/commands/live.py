@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from kd_lightning.api import Enhancer
     from kd_lightning.video.live import Sink
 
-STUDENTS = "call_fast_x2,call_tiny_x2,call_mini_x2"  # the largest first
+STUDENTS = "call_fast_x2,call_tiny_x2,call_luma_x2"  # the largest first
 SAME_SIZE = "call_fast_x1,call_tiny_x1"  # for --scale 1
-ENLARGES = "call_mini_x2"  # of STUDENTS: takes the small image, and does nothing but enlarge by 2
+ENLARGES = "call_luma_x2"  # of STUDENTS: takes the small image, and does nothing but enlarge by 2
 STDOUT = "-"
 
 
