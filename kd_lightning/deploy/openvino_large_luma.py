@@ -6,7 +6,7 @@ goes through its layers and is interpolated in one graph, chroma is interpolated
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,10 +48,10 @@ def enlarging(network: Any, precision: str) -> Callable[[Yuv, Matrix, bool], Yuv
 
 def _restores_luma_alone(graph: Any) -> bool:
     """Whether the first layer reads luma and the last one writes a grey."""
-    first, last = _ends(graph)
-    if last is None:
+    ends = _ends(graph)
+    if ends is None:
         return False
-    kernel, *wide = (values_of(node) for node in (*inputs_of(first)[1:], *last[1:]))
+    kernel, *wide = (values_of(node) for node in (ends.first_weights, ends.weights, ends.bias))
     if kernel is None or any(values is None for values in wide):
         return False
     of_grey = kernel.sum(axis=1, keepdims=True) * np.array(LUMA).reshape(1, 3, 1, 1)
@@ -60,22 +60,37 @@ def _restores_luma_alone(graph: Any) -> bool:
     return bool(np.all(apart <= SIMILAR * largest) and all(np.all(r == r[:, :1]) for r in rows))
 
 
-def _ends(graph: Any) -> tuple[Any, tuple[Any, Any, Any] | None]:
-    """The first convolution of the body, and of its last one the input, the weights and the bias;
-    None if there is another last layer."""
+class _Ends(NamedTuple):
+    """Nodes of a body's ends: its first convolution and the weights of that; of its last one what
+    it reads, the weights and the bias."""
+
+    first: Any
+    first_weights: Any
+    last_input: Any
+    weights: Any
+    bias: Any
+
+
+def _ends(graph: Any) -> _Ends | None:
+    """None for a graph of another form, as one that was quantized after its training has."""
     (result,) = graph.get_results()
     targets = to_levels(graph).output(0).get_target_inputs()
     readers = [target.get_node() for target in targets]
     convolutions = [node for node in readers if node.get_type_name() == "Convolution"]
-    first = next(node for node in convolutions if SKIP not in made_of(inputs_of(node)[1]))
-    shuffle = inputs_of(result.input_value(0).get_node())[0]
-    addends = inputs_of(inputs_of(shuffle)[0], "Add")
-    last = next(node for node in addends if SKIP not in made_of(node))
-    while last.get_type_name() in ("Minimum", "Maximum", "Clamp"):
-        last = next(node for node in inputs_of(last) if node.get_type_name() != "Constant")
-    convolution, *bias = inputs_of(last, "Add") or [last]
-    parts = inputs_of(convolution, "Convolution")
-    return first, (parts[0], parts[1], bias[0]) if parts and bias else None
+    firsts = [node for node in convolutions if SKIP not in made_of(inputs_of(node)[1])]
+    node = result.input_value(0).get_node()
+    for kind in ("Divide", "DepthToSpace"):
+        node = next(iter(inputs_of(node, kind)), None)
+        if node is None:
+            return None
+    details = [addend for addend in inputs_of(node, "Add") if SKIP not in made_of(addend)]
+    while details and details[0].get_type_name() in ("Minimum", "Maximum", "Clamp"):
+        details = [n for n in inputs_of(details[0]) if n.get_type_name() != "Constant"]
+    biased = inputs_of(details[0], "Add") if len(details) == 1 else []
+    last = inputs_of(biased[0], "Convolution") if biased else []
+    if len(firsts) != 1 or not last:
+        return None
+    return _Ends(firsts[0], inputs_of(firsts[0])[1], last[0], last[1], biased[1])
 
 
 def _large_luma(graph: Any, height: int, width: int, precision: str, full_range: bool) -> Any:
@@ -90,11 +105,11 @@ def _large_luma(graph: Any, height: int, width: int, precision: str, full_range:
     luma = op.subtract(op.convert(y, "f32"), np.float32(black))
     grey = op.concat([op.multiply(luma, np.float32(LEVELS / span))] * 3, 1)
     whole = op.fake_quantize(grey, *(np.float32(end) for end in (0, LEVELS, 0, LEVELS)), 256)
-    first, last = _ends(graph)
-    assert last
-    first.input(0).replace_source_output(whole.output(0))
-    detail = _convolved(last[0].output(0), _one_colour(last[1]), 1)
-    biases = values_of(last[2]).reshape(1, -1, 1, 1)[:, ::3]
+    ends = _ends(graph)
+    assert ends
+    ends.first.input(0).replace_source_output(whole.output(0))
+    detail = _convolved(ends.last_input.output(0), _one_colour(ends.weights), 1)
+    biases = values_of(ends.bias).reshape(1, -1, 1, 1)[:, ::3]
     detail = op.clamp(op.add(detail, biases), -APART, APART)
     interpolation = Interpolation(SIDE, blocks_order(SIDE))
     kernel = (LEVELS * interpolation.kernel[::3, :1]).numpy()

@@ -8,12 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 pytest.importorskip("openvino")
 
 from kd_lightning.deploy.backends import cpu_has_bf16, from_network, open_weights
 from kd_lightning.deploy.export import export
 from kd_lightning.deploy.parity import WrongBackend, checked
+from kd_lightning.models.artifact import save_artifact
 from kd_lightning.models.interpolate import upscale
 from kd_lightning.models.network import Network
 from kd_lightning.models.pretrained import find_weights
@@ -147,6 +149,26 @@ def test_exports_restore_luma_too(tmp_path: Path, weights: str) -> None:
     path = tmp_path / "student.xml"
     export(find_weights("call_tiny_x1"), path, weights)
     assert open_weights(path, device="cpu").luma
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("weights", ["fp32", "fp16", "int8"])
+def test_exports_of_students_on_the_lr_image_open_and_restore_luma_where_they_can(
+    tmp_path: Path, weights: str, grey: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if weights == "int8":
+        pytest.importorskip("nncf")
+        monkeypatch.setattr("kd_lightning.deploy.int8.CALIBRATION_TILES", 16)
+    shape = {"width": 8, "depth": 3, "grey": grey}
+    save_artifact(tmp_path / "s.safetensors", StudentDirect(**shape).eval(), shape, {})
+    for number in range(2):
+        image = np.random.default_rng(number).integers(0, 256, (256, 256, 3), np.uint8)
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    export(tmp_path / "s.safetensors", tmp_path / "s.xml", weights, tmp_path)
+    runner = open_weights(tmp_path / "s.xml", device="cpu")
+    assert runner.frame and runner.frame(torch.zeros(1, 9, 7, 3, dtype=torch.uint8)).shape[1] == 18
+    # What is quantized after its training, or has its weights in fp16, goes through RGB.
+    assert (runner.luma is not None) == (grey and weights == "fp32")
 
 
 def test_only_networks_of_the_same_size_that_leave_chroma_alone_restore_luma() -> None:
