@@ -29,7 +29,7 @@ from kd_lightning import quality
 from kd_lightning.deploy.backends import Runner, open_weights
 from kd_lightning.deploy.enhance import enhance_frames
 from kd_lightning.models.pretrained import find_weights
-from kd_lightning.video.enhancing import enhanced
+from kd_lightning.video.enhancing import enhanced, prepare
 from kd_lightning.video.frame import Color, Frame
 from kd_lightning.video.pipeline import process
 from kd_lightning.video.reader import Reader
@@ -110,7 +110,12 @@ def compare(
             image = Image.fromarray(frame.pixels).resize(size, Image.Resampling.BICUBIC)
             writer.write(frame.with_image(np.asarray(image)))
     with Reader(small) as reader, Writer(large, Encoding("ffv1"), reader) as writer:
-        process(reader, lambda images: enhanced(runner, images), writer)
+        process(
+            reader,
+            lambda images: enhanced(runner, images),
+            writer,
+            prepare=lambda frame: prepare(runner, frame),
+        )
     found: dict[str, list[float]] = {"file": [], "arrays": [], "arrays, stored alike": []}
     with Reader(small) as reader, Reader(large) as result:
         arrays = enhance_frames(runner, [frame.pixels for frame in reader])

@@ -10,9 +10,8 @@ from torch import Tensor
 from kd_lightning.deploy.backends import Runner
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
+from kd_lightning.models.students import LUMA
 from kd_lightning.models.tiling import bands, tiled
-
-LUMA = (0.299, 0.587, 0.114)  # BT.601, as Pillow converts RGB to grey
 
 
 def enhance(

@@ -14,13 +14,14 @@ import torch
 from kd_lightning.deploy.on_lr import APART, LEVELS, SKIP, balanced
 from kd_lightning.deploy.openvino_graph import inference, to_levels
 from kd_lightning.deploy.openvino_nodes import inputs_of, made_of, values_of
+from kd_lightning.deploy.openvino_planes import SIDE
 from kd_lightning.deploy.rewrites import blocks_order
 from kd_lightning.deploy.uint8 import Interpolation
 from kd_lightning.models.interpolate import KERNEL_RADIUS
 from kd_lightning.models.students import LUMA
 from kd_lightning.yuv import Floats, Matrix, Yuv, black_and_white
 
-SIDE = 2  # of a block of pixels, and of the area that has one sample of chroma
+PLAIN = {"strides": [1, 1], "dilations": [1, 1], "pads_begin": [1, 1], "pads_end": [1, 1]}
 SIMILAR = 0.02  # of a kernel's largest weight, by which 8 bits may move its colours apart
 
 
@@ -88,9 +89,16 @@ def _ends(graph: Any) -> _Ends | None:
         details = [n for n in inputs_of(details[0]) if n.get_type_name() != "Constant"]
     biased = inputs_of(details[0], "Add") if len(details) == 1 else []
     last = inputs_of(biased[0], "Convolution") if biased else []
-    if len(firsts) != 1 or not last:
+    if len(firsts) != 1 or not last or not _is_plain(biased[0]):
         return None
     return _Ends(firsts[0], inputs_of(firsts[0])[1], last[0], last[1], biased[1])
+
+
+def _is_plain(convolution: Any) -> bool:
+    """Whether it is 3x3 with a border of one zero, as `_convolved` makes it."""
+    stated = convolution.get_attributes()
+    plain = all(list(stated[key]) == value for key, value in PLAIN.items())
+    return plain and list(convolution.input(1).get_shape())[2:] == [3, 3]
 
 
 def _large_luma(graph: Any, height: int, width: int, precision: str, full_range: bool) -> Any:
@@ -117,7 +125,7 @@ def _large_luma(graph: Any, height: int, width: int, precision: str, full_range:
     image = op.clamp(_convolved(luma, kernel, KERNEL_RADIUS), -APART, APART)  # see `OnLr`
     for factors in interpolation.at_borders(torch.zeros(1, 3, height, width)):
         image = op.multiply(image, factors[:, ::3].numpy())
-    image = op.clamp(image, -black, LEVELS - black)
+    image = op.clamp(image, 0.0, span)  # as `Network.upscale_skip` says
     added = op.multiply(detail, np.float32(span / LEVELS))
     levels = op.add(op.add(image, added), np.float32(black + 0.5))
     rounded = op.convert(op.clamp(levels, 0.0, LEVELS), "u8")

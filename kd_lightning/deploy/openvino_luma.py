@@ -18,8 +18,9 @@ from kd_lightning.deploy.openvino_graph import (
     to_levels,
     without_moves,
 )
-from kd_lightning.deploy.openvino_large_luma import SIDE, enlarging
+from kd_lightning.deploy.openvino_large_luma import enlarging
 from kd_lightning.deploy.openvino_nodes import inputs_of, values_of
+from kd_lightning.deploy.openvino_planes import SIDE
 from kd_lightning.yuv import Floats, Matrix, Yuv, black_and_white, from_rgb
 
 OnPlanes = Callable[[Yuv, Matrix, bool], Yuv]

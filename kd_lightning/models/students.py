@@ -18,7 +18,7 @@ from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
 from kd_lightning.models.network import Network
 from kd_lightning.models.rep import RepConv
 
-LUMA = 0.299, 0.587, 0.114  # of red, green and blue in BT.601's luma
+LUMA = 0.299, 0.587, 0.114  # of red, green and blue in BT.601's luma, as Pillow has it
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "prelu": nn.PReLU}
 
 
@@ -238,8 +238,8 @@ class StudentDirect(Network):
         rep: train the convolutions as RepConv; `fuse` is the student without it.
         int8: weights and activations are rounded to 8 bits, in training and ever after, and
             engines multiply integers.
-        grey: read luma and add the same detail to red, green and blue: luma alone is restored, on
-            the planes of a video in half the time.
+        grey: read luma and add the same detail to red, green and blue: luma alone is restored. At
+            scale 2 OpenVINO then takes a video's planes as they are, in less time.
     """
 
     takes_lr = True

@@ -26,12 +26,33 @@ CPU = torch.device("cpu")
 GREY = {"scale": 1, "width": 8, "depth": 3, "grey": True}
 
 
+class Scaled(Network):
+    """Begins as the form of a StudentDirect does, and goes on otherwise."""
+
+    scale, takes_lr, radius, multiple_of = 2, True, 1, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = torch.nn.Conv2d(3, 12, 3, padding=1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pixel_shuffle(self.last(x * 255.0 - 100), 2)
+
+
 def planes_of(height: int, width: int, seed: int = 0) -> Yuv:
     """Noise, which shows any sample that is out of its place."""
     rng = np.random.default_rng(seed)
     half = (height + 1) // 2, (width + 1) // 2
     shapes = (height, width), half, half
     return Yuv(*(rng.integers(0, 256, shape, np.uint8) for shape in shapes))
+
+
+def smooth_planes(height: int, width: int) -> Yuv:
+    """Of luma from 20 to 230, with edges that a student sharpens, and no colour."""
+    rows, columns = np.mgrid[:height, :width]
+    y = 125 + 60 * np.sin(rows / 5) + 45 * np.sign(np.sin(columns / 4 + rows / 9))
+    grey = np.full((height // 2, width // 2), 128, np.uint8)
+    return Yuv(y.astype(np.uint8), grey, grey)
 
 
 @torch.inference_mode()
@@ -95,7 +116,7 @@ def test_luma_of_twice_any_size_and_range_is_that_of_torch(
     rgb = ((y - black) * 255 / span).round().clamp(0, 255).repeat(1, 3, 1, 1) / 255
     with torch.inference_mode():
         detail = (network(rgb) - upscale(rgb, 2).clamp(0, 1))[0, 0]
-    expected = upscale(y, 2)[0, 0].clamp(0, 255) + span * detail
+    expected = black + (upscale(y, 2)[0, 0] - black).clamp(0, span) + span * detail
     assert found.y.shape == (2 * size[0], 2 * size[1]) and found.u.shape == found.v.shape == size
     # In 8 bits a last bit may turn the rounding of an activation, which is more than a level.
     apart = np.abs(expected.clamp(0, 255).numpy() - found.y)
@@ -144,11 +165,30 @@ def test_shipped_students_of_the_same_size_restore_luma_on_planes(
     assert np.abs(expected - found).max() <= (0.51 if precision == "fp32" else 2)
 
 
+def test_the_shipped_student_of_twice_the_size_restores_luma_on_planes(precision: str) -> None:
+    path = find_weights("call_luma_x2")
+    runner = open_weights(path, "openvino", "cpu", precision)
+    plain = open_weights(path, "torch", "cpu", "fp32")
+    planes = smooth_planes(48, 64)
+    assert runner.luma
+    found = runner.luma(planes, "bt601", False).y
+    y = torch.from_numpy(planes.y)[None, None].float()
+    rgb = ((y - 16) * 255 / 219).round().repeat(1, 3, 1, 1) / 255
+    detail = (plain(rgb) - upscale(rgb, 2).clamp(0, 1))[0, 0]
+    apart = (upscale(y, 2)[0, 0].clamp(16, 235) + 219 * detail - torch.from_numpy(found)).abs()
+    assert apart.max() <= 1.6 and apart.quantile(0.99) <= 1
+    assert detail.abs().max() > 0.01
+
+
 @pytest.mark.parametrize("weights", ["fp32", "fp16"])
 def test_exports_restore_luma_too(tmp_path: Path, weights: str) -> None:
-    path = tmp_path / "student.xml"
+    path, planes = tmp_path / "student.xml", planes_of(24, 32)
     export(find_weights("call_tiny_x1"), path, weights)
-    assert open_weights(path, device="cpu").luma
+    ours = open_weights(path, device="cpu").luma
+    theirs = open_weights(find_weights("call_tiny_x1"), "openvino", "cpu").luma
+    assert ours and theirs
+    pair = (luma(planes, "bt709", False).y.astype(int) for luma in (ours, theirs))
+    assert np.abs(np.subtract(*pair)).max() <= 1
 
 
 @pytest.mark.parametrize("grey", [False, True])
@@ -171,7 +211,7 @@ def test_exports_of_students_on_the_lr_image_open_and_restore_luma_where_they_ca
     assert (runner.luma is not None) == (grey and weights == "fp32")
 
 
-def test_only_networks_of_the_same_size_that_leave_chroma_alone_restore_luma() -> None:
+def test_only_networks_that_leave_chroma_alone_restore_luma() -> None:
     coloured = StudentFast(**GREY).eval()
     with torch.no_grad():
         coloured.body[-1] = coloured.body[-1].fuse()  # type: ignore[operator]
@@ -182,8 +222,17 @@ def test_only_networks_of_the_same_size_that_leave_chroma_alone_restore_luma() -
         seen.body[0].weight[3, 2] *= 2
         written.body[-1] = written.body[-1].fuse()  # type: ignore[operator]
         written.body[-1].weight[4, 1, 1, 1] += 0.01
+    wide, first = (StudentDirect(depth=3, grey=True) for _ in range(2))
+    wide.body[-1] = torch.nn.Conv2d(16, 12, 1)  # a grey, but not by 3x3
+    with torch.no_grad():
+        for part in wide.body[-1].parameters():
+            part.copy_(part[:4].repeat(3, *[1] * (part.ndim - 1)))
+    first.body = torch.nn.Sequential(torch.nn.ReLU(), *first.body)
     others: list[Network] = [
         coloured,
+        wide,
+        first,
+        Scaled(),
         seen,
         written,
         StudentDirect(depth=3),

@@ -11,7 +11,7 @@ import torch
 
 from kd_lightning.deploy.backends import Runner
 from kd_lightning.errors import UserError
-from kd_lightning.video.enhancing import enhanced
+from kd_lightning.video.enhancing import enhanced, prepare
 from kd_lightning.video.frame import Frame
 from kd_lightning.video.pipeline import process
 from kd_lightning.video.reader import Reader
@@ -56,7 +56,12 @@ REFUSED = {
 def through(source: Path, target: Path, runner: Runner, codec: str = "ffv1") -> list[str]:
     """Write `source`, enhanced, to `target`; returns what was damaged."""
     with Reader(source) as reader, Writer(target, Encoding(codec), reader) as writer:
-        process(reader, lambda frames: enhanced(runner, frames), writer)
+        process(
+            reader,
+            lambda frames: enhanced(runner, frames),
+            writer,
+            prepare=lambda frame: prepare(runner, frame),
+        )
         return reader.problems
 
 

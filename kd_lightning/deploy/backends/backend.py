@@ -42,7 +42,7 @@ class Runner:
             (h*scale,w*scale), faster than `frame` and a conversion. None where it would not be.
         luma: 4:2:0 planes, at scale 1 of even height and width, matrix and range to planes of
             (h*scale,w*scale) whose luma is restored and whose chroma is the same or interpolated,
-            for a network that restores luma alone. None for others.
+            for a network that restores luma alone. None where it does not, or is not faster.
         degradation: key of what the network was trained to undo; None where the file says nothing.
     """
 
