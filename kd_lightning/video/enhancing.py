@@ -37,8 +37,8 @@ def enhanced(
         tile: side of a tile in the network's input, which bounds the memory; None for the runner's.
 
     Raises:
-        UserError: a scale that the network cannot do, or, on the way through RGB without planes, frames
-            of different sizes.
+        UserError: a scale that the network cannot do, or, where no planes are asked of the runner,
+            frames of different sizes.
     """
     scale = runner.scale if scale is None else scale
     whole = split is None and tile is None and scale == runner.scale
