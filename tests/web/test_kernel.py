@@ -17,6 +17,7 @@ from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.network import Network
 from tests.web.chromium import WEB
 from tests.web.conftest import STUDENTS
+from tests.web.exact import exact
 from tests.web.test_engines import as_tensor, crops, levels_apart, rounded
 
 WASM = WEB / "src" / "engines" / "student.wasm"
@@ -112,13 +113,17 @@ def worst(network: Network, frames: list[np.ndarray], outputs: list[np.ndarray])
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_hard_frames_stay_within_a_level_of_torch(
+def test_hard_frames_stay_within_a_level_of_torch_or_in_8_bits_of_exact_arithmetic(
     node: Node, exported: dict[str, Path], photo: np.ndarray, name: str
 ) -> None:
     network, _ = load_artifact(STUDENTS[name])
     frames = [*hard_frames(), *crops(photo, [(1, 1), (2, 7), (60, 81)])]
     outputs, largest = node(exported[name], frames, network.scale)
-    assert worst(network, frames, outputs) <= 1
+    if network.int8:  # torch's float32 may round a sum between two levels the wrong way
+        pairs = zip(outputs, (exact(STUDENTS[name], frame) for frame in frames), strict=True)
+        assert max(levels_apart(*pair) for pair in pairs) <= 1
+    else:
+        assert worst(network, frames, outputs) <= 1
     assert largest <= LARGEST_SUM, "sums of products may overflow"
 
 
