@@ -14,7 +14,7 @@ from kd_lightning.deploy.backends.backend import Runner
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.network import Network, model_info
-from kd_lightning.yuv import Matrix, Plane, Yuv, from_rgb, rgb_to_yuv, yuv_to_rgb
+from kd_lightning.yuv import Matrix, Plane, Yuv, black_and_white, rgb_to_yuv, yuv_to_rgb
 
 # Largest difference from the float32 torch network, in units of [0, 1], or of the largest output
 # where that is more, that a backend may show. In a network that rounds its activations, a last bit
@@ -120,9 +120,10 @@ def checked(runner: Runner, network: Network, precision: str) -> Runner:
             rgb = torch.from_numpy(yuv_to_rgb(small, "bt601")).permute(2, 0, 1)[None].float() / 255
             exact = super_resolve(network, rgb.to(_place(network))).cpu()
             detail = (exact - upscale(rgb, runner.scale).clamp(0, 1))[0].mean(dim=0)
-            weight = float(from_rgb("bt601", False)[0][:, 0].sum())  # of a grey in luma
+            black, span = black_and_white(full_range=False)
             start = upscale(torch.from_numpy(small.y)[None, None].float(), runner.scale)[0, 0]
-            expected = (start.clamp(16, 235) + 255 * weight * detail).clamp(0, 255).round() / 255
+            start = start.clamp(black, black + span)
+            expected = (start + span * detail).clamp(0, 255).round() / 255
             allowed = ceil(255 * tolerance * _size(network, exact)) / 255 + 1e-6
             found = _attempt(
                 network, runner, lambda: torch.from_numpy(luma(small, "bt601", False).y) / 255
@@ -189,8 +190,7 @@ def _tile() -> Tensor:
 def _planes(neutral: bool) -> Yuv:
     """Noise of an even size; `neutral` without colour, whose luma is not bent by clipped RGB."""
     even = _tile()[0, : TILE[0] // 2 * 2, : TILE[1] // 2 * 2].numpy()
-    planes = rgb_to_yuv(even[..., :1].repeat(3, axis=2) if neutral else even, "bt601")
-    return planes
+    return rgb_to_yuv(even[..., :1].repeat(3, axis=2) if neutral else even, "bt601")
 
 
 def _place(network: nn.Module) -> torch.device:

@@ -41,7 +41,7 @@ def enhanced(
             frames of different sizes.
     """
     scale = runner.scale if scale is None else scale
-    whole = split is None and tile is None and scale == runner.scale
+    whole = _whole(runner, scale, split, tile)
     if whole and (runner.planes or runner.luma) and not runner.stream:
         for frame in frames:
             yield frame.with_image(_restored(runner, frame))
@@ -70,9 +70,13 @@ def prepare(
 ) -> None:
     """Convert `frame` to RGB, which it keeps beside its planes, if `enhanced` will read that: for
     another thread to do ahead."""
-    whole = split is None and tile is None and scale in (None, runner.scale)
-    if not (whole and _luma_alone(runner, frame)):
+    if not (_whole(runner, scale, split, tile) and _luma_alone(runner, frame)):
         _ = frame.pixels
+
+
+def _whole(runner: Runner, scale: int | None, split: Split | None, tile: int | None) -> bool:
+    """Whether frames are what the runner makes of them: at its own scale, at once, all of them."""
+    return split is None and tile is None and scale in (None, runner.scale)
 
 
 def _restored(runner: Runner, frame: Frame) -> Pixels | Yuv:
