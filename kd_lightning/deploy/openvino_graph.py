@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kd_lightning.deploy.on_lr import LEVELS, SKIP, balanced
 from kd_lightning.deploy.onnx_graph import interpolation_to_onnx
+from kd_lightning.deploy.openvino_nodes import inputs_of
 from kd_lightning.deploy.rewrites import blocks_order
 from kd_lightning.deploy.uint8 import Interpolation
 
@@ -20,12 +21,21 @@ BORDERS = ("factors of rows", "factors of columns")  # of `Interpolation.at_bord
 
 
 def read_graph(model: Any) -> Any:
-    """An ov.Model from a path, a serialised ONNX model or an ov.Model."""
+    """An ov.Model from a path, a serialised ONNX model or an ov.Model; what a file has in float16
+    is float32 in it, as OpenVINO computes with it anyway."""
     import openvino
 
-    if isinstance(model, (str, Path, bytes)):
-        return openvino.Core().read_model(model)
-    return model
+    if not isinstance(model, (str, Path, bytes)):
+        return model
+    graph = openvino.Core().read_model(model)
+    for node in graph.get_ops():
+        if node.get_type_name() == "Convert" and node.get_element_type() == openvino.Type.f32:
+            (stored,) = inputs_of(node)
+            if stored.get_type_name() == "Constant":
+                whole = openvino.opset13.constant(stored.get_data().astype(np.float32))
+                whole.set_friendly_name(node.get_friendly_name())
+                node.output(0).replace(whole.output(0))
+    return graph
 
 
 def float_runner(model: Any, precision: str) -> Callable[[Tensor], Tensor]:

@@ -55,6 +55,17 @@ class Network(nn.Module):
     int8: bool = False
 
 
+def at_least(least: int, **arguments: int) -> None:
+    """Refuse sizes of which no network can be made.
+
+    Raises:
+        ValueError: names the argument that is below `least`.
+    """
+    for name, value in arguments.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """What a network states; the attributes of `Network`."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kd_lightning.models.int8 import Int8Conv, Uint8ReLU, rounded, rounded_zero_sum
 from kd_lightning.models.interpolate import KERNEL_RADIUS, upscale
-from kd_lightning.models.network import Network
+from kd_lightning.models.network import Network, at_least
 from kd_lightning.models.rep import RepConv
 
 LUMA = 0.299, 0.587, 0.114  # of red, green and blue in BT.601's luma, as Pillow has it
@@ -120,6 +120,8 @@ class StudentFast(Network):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}: {activation!r}")
+        at_least(1, width=width, stride=stride)
+        at_least(2, depth=depth)
         self.scale = scale
         self.multiple_of = stride
         self.radius = stride * depth + stride - 1
@@ -256,6 +258,8 @@ class StudentDirect(Network):
         grey: bool = False,
     ) -> None:
         super().__init__()
+        at_least(1, width=width)
+        at_least(2, depth=depth)
         self.scale = scale
         self.int8 = int8
         self.radius = max(depth, KERNEL_RADIUS)

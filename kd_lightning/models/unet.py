@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.models.network import Network
+from kd_lightning.models.network import Network, at_least
 
 GRID = 4  # pixels of the input for a cell of the coarser level
 
@@ -41,6 +41,8 @@ class UNet(Network):
 
     def __init__(self, scale: int = 2, width: int = 48, outer: int = 3, inner: int = 4) -> None:
         super().__init__()
+        at_least(1, width=width)
+        at_least(0, outer=outer, inner=inner)
         self.scale = scale
         self.radius = 2 * (2 + 4 * outer + 2 * (2 * inner) + 2) + 3
         self.unshuffle = nn.PixelUnshuffle(2)

@@ -207,8 +207,8 @@ def test_exports_of_students_on_the_lr_image_open_and_restore_luma_where_they_ca
     export(tmp_path / "s.safetensors", tmp_path / "s.xml", weights, tmp_path)
     runner = open_weights(tmp_path / "s.xml", device="cpu")
     assert runner.frame and runner.frame(torch.zeros(1, 9, 7, 3, dtype=torch.uint8)).shape[1] == 18
-    # What is quantized after its training, or has its weights in fp16, goes through RGB.
-    assert (runner.luma is not None) == (grey and weights == "fp32")
+    # What is quantized after its training goes through RGB.
+    assert (runner.luma is not None) == (grey and weights != "int8")
 
 
 def test_only_networks_that_leave_chroma_alone_restore_luma() -> None:

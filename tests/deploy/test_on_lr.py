@@ -1,12 +1,13 @@
 """The form of a network on the LR image that engines run on 8-bit frames."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from kd_lightning.deploy.on_lr import OnLr, balanced
-from kd_lightning.deploy.openvino_graph import read_graph
 from kd_lightning.models.network import Network
 from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
 
@@ -45,19 +46,27 @@ def test_balanced_weights_are_of_bfloat16_and_keep_their_sums() -> None:
     assert np.abs(found - kernel).max() <= 2**-8
 
 
-def integer_convolutions(student: Network) -> int:
-    """Of the graph that OpenVINO makes of a frame's."""
+def integer_convolutions(student: Network, file: Path | None = None) -> int:
+    """Of the graph that OpenVINO makes of a frame's; by way of a `file` with weights in fp16."""
     openvino = pytest.importorskip("openvino")
     from kd_lightning.deploy.onnx_graph import to_onnx
-    from kd_lightning.deploy.openvino_graph import frame_graph
+    from kd_lightning.deploy.openvino_graph import frame_graph, read_graph
 
-    graph = frame_graph(read_graph(to_onnx(student)), student.scale, "fp32")
+    read = read_graph(to_onnx(student))
+    if file:
+        openvino.save_model(read, file, compress_to_fp16=True)
+        read = read_graph(file)
+    graph = frame_graph(read, student.scale, "fp32")
     compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     kinds = [[node[key].astype(str) for key in ("layerType", "runtimePrecision")] for node in nodes]
     return sum(kind == "Convolution" and "8" in precision for kind, precision in kinds)
 
 
-def test_engine_multiplies_integers_in_every_layer_of_a_student_in_8_bits() -> None:
-    assert integer_convolutions(seen(StudentDirect(width=16, depth=4, int8=True))) == 4
-    assert integer_convolutions(StudentDirect(width=16, depth=4)) == 0
+@pytest.mark.parametrize("half", [False, True])
+def test_engine_multiplies_integers_in_every_layer_of_a_student_in_8_bits(
+    tmp_path: Path, half: bool
+) -> None:
+    file = tmp_path / "half.xml" if half else None
+    assert integer_convolutions(seen(StudentDirect(width=16, depth=4, int8=True)), file) == 4
+    assert integer_convolutions(StudentDirect(width=16, depth=4), file) == 0

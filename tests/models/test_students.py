@@ -1,6 +1,9 @@
 """kd_lightning.models.students."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -119,6 +122,27 @@ def test_grey_student_on_the_lr_image_goes_on_from_weights_of_either_kind(rep: b
 def test_unknown_activation_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="relu, silu, gelu, prelu: 'mish'"):
         StudentFast(activation="mish")
+
+
+@pytest.mark.parametrize("rep", [False, True])
+@pytest.mark.parametrize(
+    ("make", "sizes"),
+    [
+        (StudentFast, {"depth": 1}),
+        (StudentFast, {"width": 0}),
+        (StudentFast, {"stride": 0}),
+        (partial(StudentFast, grey=True), {"depth": 0}),
+        (StudentDirect, {"depth": 1}),
+        (StudentDirect, {"width": -16}),
+        (partial(StudentDirect, grey=True, int8=True), {"depth": 1}),
+    ],
+)
+def test_sizes_of_which_no_student_can_be_made_are_refused_by_name(
+    make: Callable[..., Any], sizes: dict[str, int], rep: bool
+) -> None:
+    ((name, size),) = sizes.items()
+    with pytest.raises(ValueError, match=f"^{name} must be at least [12], not {size}$"):
+        make(**sizes, rep=rep)
 
 
 def test_rep_student_adds_the_same_detail_to_flat_areas_of_any_colour() -> None:

@@ -23,6 +23,12 @@ def test_any_size_comes_back_in_that_size(unet: UNet, height: int, width: int) -
     assert unet(torch.rand(1, 3, height, width)).shape == (1, 3, height, width)
 
 
+@pytest.mark.parametrize(("name", "size"), [("width", 0), ("outer", -1), ("inner", -1)])
+def test_sizes_of_which_no_network_can_be_made_are_refused_by_name(name: str, size: int) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be at least [01], not {size}$"):
+        UNet(**{name: size})
+
+
 def test_it_starts_near_its_input(unet: UNet) -> None:
     x = torch.rand(1, 3, 64, 64)
     assert 0 < (unet(x) - x).abs().max() < 0.1

@@ -52,10 +52,8 @@ class OpenVino(Backend):
         return _runner(graph, f"openvino cpu {precision}", precision, fields)
 
     def open_file(self, path: Path, precision: str) -> Runner:
-        import openvino
-
         try:
-            graph = openvino.Core().read_model(path)
+            graph = read_graph(path)
             places = [["kd_lightning", key] for key in KEYS]
             header = {
                 place[1]: graph.get_rt_info(place).astype(str)
