@@ -6,6 +6,8 @@ Neural Networks for Efficient Integer-Arithmetic-Only Inference"). In an exporte
 QuantizeLinear and DequantizeLinear, which engines turn into integer convolutions.
 """
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -23,10 +25,27 @@ class Uint8ReLU(nn.Module):
         self.register_buffer("top", torch.zeros(()))  # 0: nothing seen yet, nothing is rounded
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.float().relu()
-        if self.training:
-            self.top.copy_(torch.maximum(self.top * FADE, x.detach().amax()))
-        return round_activations(x, self.top) if self.top else x
+        if not self.training:
+            x = x.float().relu()
+            return round_activations(x, self.top) if self.top else x
+        x = x.relu()
+        self.top.copy_(torch.maximum(self.top * FADE, x.detach().amax()))
+        return cast(Tensor, _Rounding.apply(x, self.top)) if self.top else x
+
+
+class _Rounding(torch.autograd.Function):
+    """`round_activations` in training, where nothing exceeds the range: the same numbers in a
+    quarter of the time, in the dtype of `x`, which the next layer reads."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, top: Tensor) -> Tensor:
+        step = top / 255
+        levels = x.to(torch.float32, copy=True).mul_(1 / step).round_().clamp_(max=255)
+        return levels.mul_(step).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
 
 
 class Int8Conv(nn.Conv2d):

@@ -6,7 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kd_lightning.models.int8 import LEVELS, Int8Conv, Uint8ReLU, rounded, rounded_zero_sum
+from kd_lightning.models.int8 import (
+    LEVELS,
+    Int8Conv,
+    Uint8ReLU,
+    round_activations,
+    rounded,
+    rounded_zero_sum,
+)
 from kd_lightning.models.network import fuse, fuse_and_round
 from kd_lightning.models.students import StudentDirect
 
@@ -61,6 +68,32 @@ def test_rounding_lets_gradients_pass() -> None:
     conv(torch.ones(1, 2, 3, 3)).sum().backward()
     assert conv.weight.grad is not None
     assert (conv.weight.grad == 1).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([torch.float32, torch.bfloat16, torch.float16]))
+def test_training_rounds_and_learns_as_the_rounding_that_is_exported(
+    seed: int, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = (3 * torch.randn(2, 4, 9, 7, generator=generator)).to(dtype)
+    grads = torch.randn(x.shape, generator=generator).to(dtype)
+    layer = Uint8ReLU().train()
+    found, wanted = x.clone().requires_grad_(), x.clone().requires_grad_()
+    rounded_now = layer(found)
+    exported = round_activations(wanted.float().relu(), layer.top).to(dtype)
+    assert rounded_now.dtype == dtype and torch.equal(rounded_now, exported)
+    rounded_now.backward(grads)
+    exported.backward(grads)
+    assert torch.equal(found.grad, wanted.grad)  # type: ignore[arg-type]
+    assert torch.equal(x, found)  # what other layers read is left alone
+
+
+def test_a_layer_that_never_answers_rounds_nothing_and_trains() -> None:
+    x = torch.full((1, 1, 2, 2), -1.0, requires_grad=True)
+    layer = Uint8ReLU().train()
+    layer(x).sum().backward()
+    assert x.grad is not None and not x.grad.any() and not layer.top
 
 
 @pytest.mark.parametrize("rep", [False, True])
