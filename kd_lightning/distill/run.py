@@ -33,6 +33,8 @@ from kd_lightning.values import check_values
 
 # Lightning 2.6 says so itself, with torch 2.13, on every run.
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
+# A run that resumes goes on in its own folder.
+warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
 
 
 def train(cfg: DictConfig) -> float | None:
