@@ -11,13 +11,15 @@ from kd_lightning.deploy.backends.cuda_stream import SLOTS, GpuStream
 from kd_lightning.deploy.enhance import enhance, enhance_frames
 from kd_lightning.deploy.uint8 import Uint8Model
 from kd_lightning.models.network import Network
-from kd_lightning.models.students import StudentCNN, StudentFast
+from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
 
 NETWORKS = {
     "full": StudentCNN(residual=True),
     "half": StudentCNN(process="half", residual=True),
     "blocks": StudentFast(width=8, depth=3),
+    "8 bits": StudentDirect(width=8, depth=3, int8=True),
 }
+NETWORKS["8 bits"](torch.rand(1, 3, 24, 24))  # its ranges
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
