@@ -122,7 +122,7 @@ def psnr_y(sr: np.ndarray, truth: Tensor) -> float:
 # What the weights for calls promise, on a photograph that they never saw; the test clips' figures
 # stand in experiments/call.
 
-CALL = ("call_mini_x2", "call_luma_x2", "call_tiny_x2", "call_fast_x2")
+CALL = ("call_mini_x2", "call_luma_x2", "call_wide_x2", "call_tiny_x2", "call_fast_x2")
 
 
 def restored(name: str, image: np.ndarray, scale: int) -> Tensor:
