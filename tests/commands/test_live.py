@@ -73,7 +73,7 @@ def test_a_file_as_a_camera_into_a_pipe_with_statistics(
 
 RUNGS = {
     1: ["call_fast_x1", "call_tiny_x1"],
-    2: ["call_wide_x2", "call_fast_x2", "call_tiny_x2", "call_luma_x2"],
+    2: ["call_midi_x2", "call_fast_x2", "call_tiny_x2", "call_luma_x2"],
     3: ["call_fast_x2", "call_tiny_x2"],
 }
 
