@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kd_lightning.api import Enhancer
     from kd_lightning.video.live import Sink
 
-# The largest first. The first and the last are the best and the cheapest where an engine multiplies
-# 8-bit integers, those between them elsewhere, and at scales other than 2, to which they alone go.
+# The largest first. Where an engine multiplies 8-bit integers the first and the last are the best
+# and the cheapest; elsewhere those between them are faster. Other scales than 2 have these alone.
 INTERPOLATED = "call_fast_x2,call_tiny_x2"
 STUDENTS = f"call_midi_x2,{INTERPOLATED},call_luma_x2"
 SAME_SIZE = "call_fast_x1,call_tiny_x1"  # for --scale 1

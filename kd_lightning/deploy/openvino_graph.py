@@ -27,11 +27,11 @@ def read_graph(model: Any) -> Any:
 
     if not isinstance(model, (str, Path, bytes)):
         return model
-    graph = openvino.Core().read_model(model)
+    graph, half = openvino.Core().read_model(model), openvino.Type.f16
     for node in graph.get_ops():
         if node.get_type_name() == "Convert" and node.get_element_type() == openvino.Type.f32:
             (stored,) = inputs_of(node)
-            if stored.get_type_name() == "Constant":
+            if stored.get_type_name() == "Constant" and stored.get_element_type() == half:
                 whole = openvino.opset13.constant(stored.get_data().astype(np.float32))
                 whole.set_friendly_name(node.get_friendly_name())
                 node.output(0).replace(whole.output(0))

@@ -33,8 +33,6 @@ from kd_lightning.values import check_values
 
 # Lightning 2.6 says so itself, with torch 2.13, on every run.
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
-# A run that resumes goes on in its own folder.
-warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -81,6 +79,8 @@ def train(cfg: DictConfig) -> float | None:
         remove_leftovers(folder / "checkpoints")
     if resume is not None:
         tell(f"resumes at step {resume.step}{resume.changes}")
+        # It goes on in its own folder.
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     try:
         trainer: Trainer = instantiate(
             cfg.trainer,

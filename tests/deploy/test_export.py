@@ -16,11 +16,13 @@ from kd_lightning.deploy.backends import onnx as onnx_backend
 from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.deploy.export import export
+from kd_lightning.deploy.openvino_graph import read_graph
 from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.network import fuse_and_round
 from kd_lightning.models.students import StudentFast
+from tests.deploy.engine import integer_convolutions
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (31, 45, 3), np.uint8)
 
@@ -71,6 +73,7 @@ def test_int8_stays_close(tmp_path: Path, fast_weights: Path, photos: Path, monk
     measured = export(fast_weights, tmp_path / "s.xml", "int8", photos)
     assert measured["psnr to fp32"] > 38
     assert b"FakeQuantize" in (tmp_path / "s.xml").read_bytes()
+    assert integer_convolutions(read_graph(tmp_path / "s.xml")) > 0
 
 
 def test_calibration_tiles_are_what_training_feeds(
