@@ -17,6 +17,7 @@ from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.network import model_info
 from kd_lightning.models.pretrained import shipped
 from kd_lightning.models.students import StudentCNN, StudentFast
+from tests.web.exact import exact
 
 CPU = torch.device("cpu")
 
@@ -134,16 +135,22 @@ def test_the_teacher_enhances_pictures_too(photo: np.ndarray) -> None:
 @pytest.mark.parametrize("name", shipped())
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_bf16_changes_a_picture_by_one_level(backend: str, name: str, photo: np.ndarray) -> None:
-    """By two in less than one of a million values (student_fast); students of 8 bits by none."""
+    """By two in less than one of a million values (student_fast). Students of 8 bits are held
+    against whole numbers: where a sum lies between two levels, torch's float32 may round it the
+    wrong way, in three of a million values (student_midi) by two levels in the end."""
     pytest.importorskip(backend)
     if not cpu_has_bf16():
         pytest.skip("this CPU has no bfloat16 arithmetic")
-    network, _ = load_artifact(shipped()[name])
-    exact = whole(open_weights(shipped()[name], "torch", "cpu", "fp32"), photo, 2).astype(int)
-    quick = whole(open_weights(shipped()[name], backend, "cpu", "bf16"), photo, 2)
-    apart = np.abs(quick - exact)
-    assert (0 if model_info(network).int8 else 1) <= apart.max() <= 2
-    assert np.mean(apart > 1) <= 1e-6
+    path = shipped()[name]
+    in_8_bits = model_info(load_artifact(path)[0]).int8
+    if in_8_bits:
+        reference = exact(path, photo).astype(int)
+    else:
+        reference = whole(open_weights(path, "torch", "cpu", "fp32"), photo, 2).astype(int)
+    quick = whole(open_weights(path, backend, "cpu", "bf16"), photo, 2)
+    apart = np.abs(quick - reference)
+    assert 1 <= apart.max() <= 2
+    assert np.mean(apart > 1) <= (3e-6 if in_8_bits else 1e-6)
     assert np.mean(apart > 0) <= 0.02
 
 
