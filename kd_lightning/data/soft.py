@@ -1,16 +1,19 @@
-"""Photographs enlarged: content as soft as a webcam's, of which a sharp photograph has none.
+"""Photographs as a webcam has them: enlarged, so that they are soft, and recorded by a codec.
 
 A camera's lens, its demosaicing and its own coding leave less detail than pixels. A network that
 has seen sharp photographs only restores such a frame, once it is coded, hardly better than
-interpolation does (experiments/call/README.md).
+interpolation does; one that has never seen a recorded frame takes what the camera's own codec left
+for damage, and undoes what was not done (experiments/call/README.md).
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from kd_lightning.data.degradations import version_rng
 from kd_lightning.data.pairing import list_images
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.strict import read_rgb, write_png
@@ -28,7 +31,9 @@ class SoftPhotos:
         photos: the folder that holds `folders`.
         folders: of HR images.
         factors: pixels of a soft image for a pixel of the photograph, each above 1.
-        seed: of the places.
+        recorded: the same of pieces that `recorder` then changes, each at least 1.
+        recorder: a degradation of scale 1: what a camera does to a picture before anyone has it.
+        seed: of the places and of the recorder's random numbers.
     """
 
     automatic = True
@@ -38,12 +43,21 @@ class SoftPhotos:
         photos: str,
         folders: Sequence[str],
         factors: Sequence[float] = (1.4, 2.0),
+        recorded: Sequence[float] = (),
+        recorder: Any = None,
         seed: int = 0,
     ) -> None:
-        if min(factors, default=0) <= 1:
+        if min(factors, default=2) <= 1:
             raise UserError(f"data.source.factors={list(factors)}: each must be above 1")
+        if min(recorded, default=1) < 1:
+            raise UserError(f"data.source.recorded={list(recorded)}: each must be at least 1")
+        if recorded and recorder is None:
+            raise UserError("data.source.recorder has no value: data.source.recorded needs one")
+        if not factors and not recorded:
+            raise UserError("data.source.factors=[]: without data.source.recorded nothing is made")
         self.folders = [Path(photos).expanduser() / folder for folder in folders]
-        self.factors, self.seed = list(factors), seed
+        self.factors, self.recorded = list(factors), list(recorded)
+        self.recorder, self.seed = recorder, seed
 
     def fetch(self, root: Path, cache: Path) -> None:
         """Write the pieces that are not there yet, as RGB PNG.
@@ -51,18 +65,24 @@ class SoftPhotos:
         Raises:
             UserError: a folder of photographs is missing, or `root` cannot be written.
         """
+        factors = self.factors + self.recorded
+        kinds = ["" for _ in self.factors] + ["-recorded" for _ in self.recorded]
         rng = np.random.default_rng(self.seed)
         for folder in self.folders:
             for stem, path in list_images(folder).items():
-                places = rng.random((len(self.factors), 2))
+                places = rng.random((len(factors), 2))
                 start = root / "train_HR" / f"{folder.parent.name}-{stem}"
-                files = [start.with_name(f"{start.name}-{factor}.png") for factor in self.factors]
+                names = [f"{start.name}-{f}{kind}" for f, kind in zip(factors, kinds, strict=True)]
+                files = [start.with_name(f"{name}.png") for name in names]
                 if all(file.exists() for file in files):
                     continue
                 photo = read_rgb(path)
-                for file, factor, place in zip(files, self.factors, places, strict=True):
+                for file, factor, kind, place in zip(files, factors, kinds, places, strict=True):
                     if not file.exists():
-                        write_png(file, soft_piece(photo, factor, place))
+                        piece = soft_piece(photo, factor, place)
+                        if kind:
+                            piece = self.recorder(piece, version_rng(self.seed, file.stem, 0))
+                        write_png(file, piece)
 
     def remedy(self, root: Path) -> str:
         return f"python prepare.py data=call writes the soft images to {root}"
