@@ -1,10 +1,11 @@
 """Score networks by CRF on clips that the synthetic camera takes of the validation photographs.
 
-python experiments/call/held_out.py [--scale 2] [--soft 1.8] NAME=FILE ... prints gains over the
-baseline (interpolation, or the decoded frame at scale 1), and writes them to held_out_x*.json here.
---soft enlarges the photographs first, so that they are as soft as a webcam's frames. NAMEs that
-differ in "_seed<n>" only are one row: mean and standard deviation. This is what recipes are chosen
-by; the test clips are not.
+python experiments/call/held_out.py [--scale 2] [--soft 1.8] [--recorded 22] NAME=FILE ... prints
+gains over the baseline (interpolation, or the decoded frame at scale 1), and writes them to
+held_out_x*.json here. --soft enlarges the photographs first, so that they are as soft as a webcam's
+frames; --recorded then codes them once, as a camera's own H.264 would, before they are the truth.
+NAMEs that differ in "_seed<n>" only are one row: mean and standard deviation. This is what recipes
+are chosen by; the test clips are not.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from kd_lightning.benchmark.calls.measure import CRFS, METRICS, Method, baseline
 from kd_lightning.benchmark.quality import pair, pictures, read_pair, to_tensor
 from kd_lightning.data.degradations import version_rng
 from kd_lightning.data.degradations.camera import film
+from kd_lightning.data.degradations.h264 import H264
 
 FRAMES = 8  # of each clip; the last one, the photograph, is scored
 HEIGHT, WIDTH = 640, 896  # pixels, of the middle of the photograph
@@ -32,8 +34,10 @@ Gains = dict[str, dict[str, list[float]]]  # network -> metric -> gain at each C
 
 
 @torch.inference_mode()
-def measure(folder: Path, methods: dict[str, Method], scale: int, soft: float) -> Gains:
-    """Means over the photographs, enlarged by `soft`."""
+def measure(
+    folder: Path, methods: dict[str, Method], scale: int, soft: float, recorded: float | None
+) -> Gains:
+    """Means over the photographs, enlarged by `soft`, coded at a CRF of `recorded`."""
     codings = [p for p in points() if p.name in {f"h264 crf {crf}" for crf in CRFS}]
     gains: dict[str, dict[str, np.ndarray]] = {
         name: {metric: np.zeros(len(CRFS)) for metric in METRICS} for name in methods
@@ -41,6 +45,9 @@ def measure(folder: Path, methods: dict[str, Method], scale: int, soft: float) -
     files = pictures(folder)
     for file in files:
         hr = middle(read_pair(file, 2)[1], soft)
+        if recorded is not None:
+            camera = H264(1, crf=(recorded, recorded), bitrate_share=0.0, presets={"veryfast": 1})
+            hr = np.ascontiguousarray(camera(hr, version_rng(2, file.stem, 0)))
         clip = film(hr, FRAMES, scale, version_rng(1, file.stem, 0))
         small, truth = [pair(frame, scale)[0] for frame in clip], to_tensor(hr)
         for column, coding in enumerate(codings):
@@ -86,11 +93,13 @@ def main() -> None:
     parser.add_argument("--scale", type=int, choices=(1, 2), default=2)
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos/valid_HR"))
     parser.add_argument("--soft", type=float, default=1.0, help="pixels for a pixel of the photo")
+    parser.add_argument("--recorded", type=float, help="CRF of the camera's H.264, 0 to 51")
     options = parser.parse_args()
     files = pairs(options.networks, "")
     methods = {name: restored(path, options.scale) for name, path in files.items()}
-    gains = measure(options.photos, methods, options.scale, options.soft)
-    target = Path(__file__).parent / f"held_out_x{options.scale}{'_soft' * (options.soft > 1)}.json"
+    gains = measure(options.photos, methods, options.scale, options.soft, options.recorded)
+    kind = "_soft" * (options.soft > 1) + "_recorded" * (options.recorded is not None)
+    target = Path(__file__).parent / f"held_out_x{options.scale}{kind}.json"
     target.write_text(json.dumps(gains, indent=1) + "\n")
     print(*(table(gains, metric) for metric in METRICS), sep="\n")
 

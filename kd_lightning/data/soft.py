@@ -66,7 +66,8 @@ class SoftPhotos:
             UserError: a folder of photographs is missing, or `root` cannot be written.
         """
         factors = self.factors + self.recorded
-        kinds = ["" for _ in self.factors] + ["-recorded" for _ in self.recorded]
+        kinds = [""] * len(self.factors)
+        kinds += [f"-{self.recorder.key}" for _ in self.recorded]
         rng = np.random.default_rng(self.seed)
         for folder in self.folders:
             for stem, path in list_images(folder).items():

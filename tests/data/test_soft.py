@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kd_lightning.data.degradations import version_rng
+from kd_lightning.data.degradations.jpeg import Jpeg
 from kd_lightning.data.soft import SoftPhotos, soft_piece
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.strict import read_rgb
@@ -30,6 +32,44 @@ def test_pieces_are_written_once_and_stay_the_same(photos: Path, tmp_path: Path)
     assert files[1].stat().st_mtime_ns == kept
     for file, pixels in zip(files, first, strict=True):
         assert np.array_equal(read_rgb(file), pixels)
+
+
+def test_recorded_pieces_lie_beside_the_others_behind_the_recorder(
+    photos: Path, tmp_path: Path
+) -> None:
+    recorder = Jpeg(1, quality=[70, 90])
+    source = SoftPhotos(str(photos), ["train_HR"], [1.5], recorded=[1.0], recorder=recorder)
+    source.fetch(tmp_path / "some", tmp_path)
+    plain = SoftPhotos(str(photos), ["train_HR"], factors=[1.5, 2.0])
+    plain.fetch(tmp_path / "plain", tmp_path)
+    files = sorted((tmp_path / "some" / "train_HR").iterdir())
+    stems = sorted(p.stem for p in (photos / "train_HR").iterdir())
+    kinds = (f"1.0-{recorder.key}", "1.5")
+    expected = [f"{photos.name}-{stem}-{kind}" for stem in stems for kind in kinds]
+    assert [file.stem for file in files] == expected
+    rng = np.random.default_rng(0)
+    for stem, recorded, soft in zip(stems, files[::2], files[1::2], strict=True):
+        same = tmp_path / "plain" / "train_HR" / soft.name
+        assert np.array_equal(read_rgb(soft), read_rgb(same))
+        piece = soft_piece(
+            read_rgb(photos / "train_HR" / f"{stem}.png"), 1.0, rng.random((2, 2))[1]
+        )
+        seen = recorder(piece, version_rng(0, recorded.stem, 0))
+        assert np.array_equal(read_rgb(recorded), seen)
+        assert not np.array_equal(seen, piece)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"recorded": [0.9], "recorder": Jpeg(1)}, r"data.source.recorded=\[0.9\]"),
+        ({"recorded": [1.0]}, "data.source.recorder has no value"),
+        ({"factors": []}, r"data.source.factors=\[\]"),
+    ],
+)
+def test_settings_that_make_no_recorded_piece_are_refused(settings: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        SoftPhotos("photos", ["train_HR"], **settings)
 
 
 def test_a_factor_that_does_not_enlarge_is_refused() -> None:
