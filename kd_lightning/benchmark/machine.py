@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import time
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -63,20 +62,6 @@ def matrix_peaks() -> dict[str, float]:
             seconds.append(time.perf_counter() - start)
         peaks[name] = 2 * 2048**3 / min(seconds[1:]) / 1e9
     return peaks
-
-
-def peak_memory() -> int:
-    """Bytes of resident memory that this process has ever held at once; 0 where unknown."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage there still knows the parent's peak, from before the exec
-        line = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return int(line[1]) * 1024 if line else 0
-    try:
-        import resource
-    except ImportError:
-        return 0
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def others_seconds() -> float:

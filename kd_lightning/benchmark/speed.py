@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kd_lightning.benchmark.machine import peak_memory
+from kd_lightning.memory import peak_memory
 
 FRAMES = {"540p": (540, 960), "720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
 ENOUGH = 15  # timed repetitions at most

@@ -24,11 +24,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.benchmark.machine import describe, peak_memory
+from kd_lightning.benchmark.machine import describe
 from kd_lightning.benchmark.quality import pictures, read_pair
 from kd_lightning.compat import import_basicsr
 from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS, write_json
+from kd_lightning.memory import peak_memory
 from kd_lightning.models.checkpoint import load_swinir
 from kd_lightning.models.swinir import SwinIR
 from kd_lightning.models.teacher import NetworkTeacher

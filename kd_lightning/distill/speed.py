@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 
-from kd_lightning.benchmark.machine import peak_memory
 from kd_lightning.distill.loggers import RunCSVLogger
+from kd_lightning.memory import peak_memory
 
 
 class SpeedMonitor(Callback):

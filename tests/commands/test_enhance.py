@@ -162,7 +162,7 @@ def _peak(path: Path, side: int, backend: str, weights: str, tile: str = "auto")
     Image.fromarray(np.tile(pattern, (side // 200, side // 200, 1))).save(path)
     code = (
         "import sys; from kd_lightning.commands.enhance import main\n"
-        "from kd_lightning.benchmark.machine import peak_memory\n"
+        "from kd_lightning.memory import peak_memory\n"
         "assert main(sys.argv[1:]) == 0\n"
         "print(peak_memory())"
     )

@@ -16,7 +16,7 @@ from tests.commands.mutations import good_images, write_mutations
 SEED = 20261125
 MEMORY = 1.5e9  # bytes; importing torch takes a third of it
 ENHANCE = """
-import sys; from kd_lightning.benchmark.machine import peak_memory
+import sys; from kd_lightning.memory import peak_memory
 from kd_lightning.commands.enhance import main
 status = main(sys.argv[1:])
 print(peak_memory())

@@ -12,7 +12,7 @@ from kd_lightning.imageio.images import read_image
 
 CODE = """
 import sys; from pathlib import Path
-from kd_lightning.benchmark.machine import peak_memory
+from kd_lightning.memory import peak_memory
 from kd_lightning.imageio.images import read_image
 from kd_lightning.imageio.strict import read_rgb
 path = Path(sys.argv[2])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kd_lightning.benchmark.machine import peak_memory
+from kd_lightning.memory import peak_memory
 from kd_lightning.video.frame import Frame
 from kd_lightning.video.pipeline import DEPTH, process
 
