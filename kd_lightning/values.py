@@ -14,7 +14,16 @@ from kd_lightning.config import locate, targets
 from kd_lightning.errors import UserError
 
 OWN = {"seed": int, "scale": int, "eval_tile": int, "name": str}  # keys that nothing takes directly
-AT_LEAST = {"eval_tile": 1, "trainer.max_epochs": 1, "trainer.log_every_n_steps": 1}
+AT_LEAST = {
+    "seed": 0,
+    "eval_tile": 1,
+    "data.subset": 1,
+    "data.train_downscale": 1,
+    "trainer.max_epochs": 1,
+    "trainer.log_every_n_steps": 1,
+    "trainer.check_val_every_n_epoch": 1,
+    "callbacks.pictures.every_n_epochs": 1,
+}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 

@@ -39,6 +39,14 @@ def test_every_value_that_ships_has_the_type_of_its_parameter(choice: str) -> No
         ("seed=abc", "seed=abc: give a whole number"),
         ("scale=two", "scale=two: give a whole number"),
         ("eval_tile=0", "eval_tile=0: give at least 1"),
+        ("seed=-1", "seed=-1: give at least 0"),
+        ("data.subset=0", "data.subset=0: give at least 1"),
+        ("data.train_downscale=0", "data.train_downscale=0: give at least 1"),
+        ("trainer.check_val_every_n_epoch=0", "trainer.check_val_every_n_epoch=0: give at least 1"),
+        (
+            "callbacks.pictures.every_n_epochs=0",
+            "callbacks.pictures.every_n_epochs=0: give at least 1",
+        ),
         ("student._target_=my_packge.MyStudent", "student: there is no my_packge.MyStudent"),
     ],
 )

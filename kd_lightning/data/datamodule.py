@@ -167,6 +167,8 @@ class TripletDataModule(LightningDataModule):
         """
         if missing := self._missing():
             fetch_automatic(missing[0], self.root, self.source, self.cache)
+        elif getattr(self.source, "derived", False):
+            self.fetch()
         for triplets, stems in self._selections():
             prepare_triplets(triplets, stems, self.cache, self.prepare_workers)
 
@@ -192,6 +194,9 @@ class TripletDataModule(LightningDataModule):
         """
         self._train, self._val = self._fit_selections()
         self._test = self._test_selections()
+        for name, selections in (("train", self._train), ("val", self._val)):
+            if not any(stems for _, stems in selections):
+                raise UserError(f"no image is left for data.{name}: add some, or change data.split")
         need = self.geometry.window * self.scale
         _check_sizes(
             self._train, need, f"a crop of data.crop_size={self.geometry.hr} and its margin"

@@ -6,6 +6,8 @@ interpolation does; one that has never seen a recorded frame takes what the came
 for damage, and undoes what was not done (experiments/call/README.md).
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ from PIL import Image
 from kd_lightning.data.degradations import version_rng
 from kd_lightning.data.pairing import list_images
 from kd_lightning.errors import UserError
+from kd_lightning.files import write_json
 from kd_lightning.imageio.strict import read_rgb, write_png
 
 LARGEST = (1152, 768)  # pixels, width and height of a soft image at most
+NOTE = "soft.json"  # in the root: what its images are made from, and how
 
 
 class SoftPhotos:
@@ -36,7 +40,7 @@ class SoftPhotos:
         seed: of the places and of the recorder's random numbers.
     """
 
-    automatic = True
+    automatic = derived = True
 
     def __init__(
         self,
@@ -63,8 +67,10 @@ class SoftPhotos:
         """Write the pieces that are not there yet, as RGB PNG.
 
         Raises:
-            UserError: a folder of photographs is missing, or `root` cannot be written.
+            UserError: a folder of photographs is missing, `root` cannot be written, or holds images
+                that were not made by these settings from these photographs.
         """
+        self._claim(root)
         factors = self.factors + self.recorded
         kinds = [""] * len(self.factors)
         kinds += [f"-{self.recorder.key}" for _ in self.recorded]
@@ -85,8 +91,35 @@ class SoftPhotos:
                             piece = self.recorder(piece, version_rng(self.seed, file.stem, 0))
                         write_png(file, piece)
 
+    def _claim(self, root: Path) -> None:
+        """Note in `root` what its images are made from and how, or compare it with the note."""
+        settings = {
+            "photos": {folder.parent.name: _identity(folder) for folder in self.folders},
+            "factors": self.factors,
+            "recorded": self.recorded,
+            "recorder": self.recorder.key if self.recorded else None,
+            "seed": self.seed,
+        }
+        note, remedy = root / NOTE, "give another data.root, or remove this folder"
+        if note.is_file():
+            before = json.loads(note.read_text())
+            if changed := [key for key, value in settings.items() if before.get(key) != value]:
+                said = ", ".join(f"{k} ({before.get(k)}, now {settings[k]})" for k in changed)
+                raise UserError(f"{root}: its images were made with another {said}; {remedy}")
+        elif any((root / "train_HR").glob("*")):
+            raise UserError(f"{root}: holds images that data.source has not made; {remedy}")
+        else:
+            write_json(note, settings)
+
     def remedy(self, root: Path) -> str:
         return f"python prepare.py data=call writes the soft images to {root}"
+
+
+def _identity(folder: Path) -> str:
+    """The same for the same photographs, wherever they lie."""
+    sizes = [[stem, path.stat().st_size] for stem, path in list_images(folder).items()]
+    digest = hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
+    return f"{len(sizes)} photographs, {digest[:12]}"
 
 
 def soft_piece(photo: np.ndarray, factor: float, place: np.ndarray) -> np.ndarray:

@@ -11,7 +11,9 @@ class Source(Protocol):
 
     `fetch` may also look whether the cache folder has room for what is made of the data.
     `automatic` sources are small and local, and are used without asking; the others only by
-    `prepare.py`, and `remedy` says what to type and how large it is.
+    `prepare.py`, and `remedy` says what to type and how large it is. One with `derived = True`
+    makes its folders from other images by its settings: it is asked before every run, to make what
+    is missing, and refuses a root that other settings have filled.
     """
 
     automatic: bool

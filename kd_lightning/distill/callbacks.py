@@ -68,7 +68,8 @@ class ComparisonImages(Callback):
 
     Args:
         folder: where the PNG files go.
-        every_n_epochs: epochs between two images of the same.
+        every_n_epochs: epochs from one image to the next of the same, at least; the first and the
+            last validation have one too.
         images: how many validation images are shown; 0: none.
     """
 
@@ -80,11 +81,19 @@ class ComparisonImages(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        due = trainer.current_epoch % self.every_n_epochs == 0 and not trainer.sanity_checking
+        due = self.is_due(trainer) and not trainer.sanity_checking
         if batch_idx < self.images and due and batch["stem"] != [""]:
             name = batch["stem"][0][:LONGEST]
             file = f"val_{name}_epoch_{trainer.current_epoch:04d}.png"
             self.write(trainer, pl_module, batch, file, f"val/comparison/{name}")
+
+    def is_due(self, trainer: Trainer) -> bool:
+        """Whether this validation is the first or the last one, or has passed a multiple of
+        `every_n_epochs` since the one before. The epoch alone decides, also after a resume."""
+        ended = trainer.current_epoch + 1
+        before = ended - (trainer.check_val_every_n_epoch or 1)
+        passed = ended // self.every_n_epochs > before // self.every_n_epochs
+        return passed or before <= 0 or ended == trainer.max_epochs
 
     def on_test_batch_end(
         self,

@@ -17,15 +17,18 @@ from kd_lightning.distill.run import precision_for_device, resolved, tell, train
 from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import load_artifact
 
+RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")  # of this very job, earlier
+
 
 def job(cfg: DictConfig) -> float | None:
     """`train`, as the one process that writes into the run folder.
 
-    A job of a sweep, and one that SLURM has started again, finds in its folder what its earlier
-    try left: it is done when that is done, and else goes on from the last checkpoint.
+    A job of a sweep, and one that SLURM or torchrun has started again, finds in its folder what its
+    earlier try left: it is done when that is done, and else goes on from the last checkpoint. Any
+    other new run wants a folder that holds no run.
 
     Raises:
-        UserError: as `train`.
+        UserError: as `train`; the folder holds another run.
         Busy: another process writes into the run folder.
     """
     folder = Path(cfg.run_folder)
@@ -37,6 +40,8 @@ def job(cfg: DictConfig) -> float | None:
             if (last := folder / "checkpoints" / "last.ckpt").is_file():
                 with open_dict(cfg):
                     cfg.ckpt_path = str(last)
+        elif cfg.ckpt_path is None:
+            refuse_used(folder)
         if is_first_process():
             unmark(folder)
         return train(cfg)
@@ -45,7 +50,18 @@ def job(cfg: DictConfig) -> float | None:
 def starts_again() -> bool:
     """Whether the run folder may hold an earlier try of this very job."""
     in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    return in_sweep or int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+    return in_sweep or any(int(os.environ.get(name, "0")) > 0 for name in RESTARTS)
+
+
+def refuse_used(folder: Path) -> None:
+    """Raises UserError where `folder` holds a run, whose files a new one would replace one by one
+    and take for its own."""
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.is_file() or (folder / "student.safetensors").is_file():
+        raise UserError(
+            f"{folder} holds a run: ckpt_path={last} continues it; for a new one give another "
+            "run_folder, or remove this one"
+        )
 
 
 def finished(cfg: DictConfig, folder: Path) -> bool:

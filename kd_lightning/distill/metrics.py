@@ -74,7 +74,7 @@ def make_metrics(cfg: DictConfig) -> dict[str, Metric]:
     found = dict(METRICS)
     for name, node in (cfg.get("extra") or {}).items():
         key = f"metrics.extra.{name}"
-        if name in found:
+        if log_name(str(name)) in map(log_name, found):
             raise UserError(f"{key}: the protocol has a metric of this name; give another")
         if "_target_" not in node:
             raise UserError(f"{key} has no _target_: name a function or class of (sr, hr)")

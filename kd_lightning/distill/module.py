@@ -86,7 +86,7 @@ class DistillationModule(LightningModule):
         """The student's output for whole images of any size, computed in tiles and in float32
         whatever the training precision, so that scores compare."""
         student = self.student
-        with torch.autocast(self.device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False), whole_float32():
             return tiled(
                 student,
                 self.input_of(batch),
@@ -100,6 +100,16 @@ class DistillationModule(LightningModule):
         image = batch["lr"] if self.student.takes_lr else batch["bicubic"]
         return image.contiguous(memory_format=torch.channels_last)
 
+    def on_train_start(self) -> None:
+        self.on_train_epoch_start()  # a run that resumes within an epoch does not start it
+
+    def on_train_epoch_start(self) -> None:
+        """The last epoch is validated, whatever `trainer.check_val_every_n_epoch` says: it is what
+        a schedule that ends there was for."""
+        trainer: Any = self.trainer
+        if self.current_epoch + 1 == trainer.max_epochs and trainer.check_val_every_n_epoch:
+            trainer.check_val_every_n_epoch = 1
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.batch_size = len(batch["hr"])
         terms = self.loss(self(batch), batch["hr"], batch.get("teacher"))
@@ -112,7 +122,9 @@ class DistillationModule(LightningModule):
                 f"the training loss is {loss.item()} at step {self.global_step}: lower "
                 f"optimizer.lr or use precision=fp32{self.earlier_checkpoints()}"
             )
-        self.log_step({"loss": loss, **terms})
+        trainer: Any = self.trainer
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch:
+            self.log_step({"loss": loss, **terms})
         return loss
 
     def log_step(self, terms: dict[str, Tensor]) -> None:
@@ -210,13 +222,25 @@ class DistillationModule(LightningModule):
             optimizer = self.make_optimizer(self.parameters())
         length = {}
         if spans_the_run(self.make_scheduler):
-            length = {"total_steps": int(self.trainer.estimated_stepping_batches)}
+            epochs, steps = self.trainer.max_epochs, self.trainer.estimated_stepping_batches
+            length = {"total_steps": int(epochs if self.interval == "epoch" and epochs else steps)}
         with refusals("scheduler"):
             scheduler = self.make_scheduler(optimizer, **length)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": self.interval},
         }
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Convolutions of float32 on a GPU in float32: cuDNN by itself takes 10 bits of each number."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def spans_the_run(make_scheduler: Callable[..., LRScheduler]) -> bool:

@@ -64,14 +64,16 @@ class _WeightedLosses(torch.autograd.Function):
                 weights = [ssim[number] for number in chosen]
                 terms[chosen, 1] = 1 - _ssim(x, [ys[n] for n in chosen], weights, gradient)
                 loss = loss + (terms[chosen, 1] * terms.new_tensor(weights)).sum()
-        ctx.save_for_backward(gradient.to(sr.dtype))
+        ctx.save_for_backward(gradient)
+        ctx.dtype = sr.dtype
         ctx.mark_non_differentiable(terms)
         return loss, terms
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad.to(gradient.dtype), None, None, None
+        # In float16 it is too small to hold before it is multiplied by the scale of the loss.
+        return (gradient * grad).to(ctx.dtype), None, None, None
 
 
 def _l1(x: Tensor, y: Tensor, weight: float, gradient: Tensor) -> Tensor:

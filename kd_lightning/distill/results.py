@@ -25,9 +25,15 @@ def save_results(
     module: DistillationModule,
     trainer: Trainer,
     results: dict[str, Any],
+    step: int,
     minutes: float,
 ) -> None:
-    """Write the metrics and the artifact, log the artifact, and tell the user where they are."""
+    """Write the metrics and the artifact, log the artifact, and tell the user where they are.
+
+    Args:
+        step: optimizer steps that the student's weights have behind them.
+        minutes: of the whole training.
+    """
     write_json(folder / "metrics.json", results)
     arguments = student_arguments(config["student"])
     degradation = trainer.datamodule.recipe.degradation  # type: ignore[attr-defined]
@@ -36,7 +42,7 @@ def save_results(
         "config_sha256": config_hash(config),
         "loss": config["loss"],
         "degradation": getattr(degradation, "key", degradation),
-        "steps": trainer.global_step,
+        "steps": step,
         "train_minutes": round(minutes, 2),
     }
     artifact = save_artifact(folder / "student.safetensors", module.student, arguments, metadata)

@@ -51,7 +51,6 @@ def train(cfg: DictConfig) -> float | None:
     resume = accepted(cfg)
     precision_for_device(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    torch.set_float32_matmul_precision("high")
     config = resolved(cfg)
 
     teacher = instantiate(cfg.teacher)
@@ -95,12 +94,12 @@ def train(cfg: DictConfig) -> float | None:
             started = time.perf_counter()
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
             minutes = (time.perf_counter() - started) / 60
-            load_best(trainer, module)
+            step = load_best(trainer, module)
             module.student = fuse_and_round(module.student)  # what is scored is what is written
             trainer.test(module, datamodule=data, verbose=False)
             results = module.test_results()  # of all processes: each asks
             if trainer.is_global_zero:
-                save_results(folder, config, module, trainer, results, minutes)
+                save_results(folder, config, module, trainer, results, step, minutes)
     finally:
         wandb.finish()
     return objective(trainer)
@@ -165,9 +164,13 @@ def cluster() -> list[SLURMEnvironment]:
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
-def load_best(trainer: Trainer, module: DistillationModule) -> None:
-    """Put the weights of the best validated checkpoint into `module`."""
+def load_best(trainer: Trainer, module: DistillationModule) -> int:
+    """Put the weights of the best validated checkpoint into `module`; the optimizer steps that they
+    have behind them. Without a validation `module` keeps what it has."""
+    step = trainer.global_step
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             state = torch.load(callback.best_model_path, map_location="cpu", weights_only=True)
             module.load_state_dict(state["state_dict"])
+            step = int(state["global_step"])
+    return step

@@ -31,6 +31,7 @@ class SpeedMonitor(Callback):
         self.ended: float | None = None  # when the last step did; None: no step came before
         self.began = 0.0
         self.images = 0
+        self.step = 0  # optimizer steps, at the end of the batch before
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
@@ -46,8 +47,9 @@ class SpeedMonitor(Callback):
         self.stepped += self.ended - self.began
         self.images += pl_module.batch_size * trainer.world_size
         steps: Any = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if self.file is None or trainer.global_step == 0 or trainer.global_step % steps:
-            return
+        step, self.step = self.step, trainer.global_step
+        if self.file is None or trainer.global_step in (step, 0) or trainer.global_step % steps:
+            return  # an optimizer step may take several batches
         seconds = self.waited + self.stepped
         row = {"speed/images": self.images / seconds, "speed/data_wait": self.waited / seconds}
         if largest := peak_memory():

@@ -22,7 +22,7 @@ def load_init_from(student: nn.Module, source: str) -> Path:
     Raises:
         UserError: no shipped weights fit, or those of the file do not.
     """
-    path = shipped_for(student) if source == "pretrained" else Path(source)
+    path = shipped_for(student) if source == "pretrained" else Path(source).expanduser()
     state = read_state(path)
     plain = fuse(student)
     # Ranges of 8-bit activations are buffers that a network in floats has none of.

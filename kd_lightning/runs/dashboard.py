@@ -13,6 +13,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from PIL.Image import DecompressionBombError
+
 from kd_lightning.files import as_json
 from kd_lightning.runs.benchmark import SCORES, Method
 from kd_lightning.runs.read import Damaged, Run, find_runs
@@ -182,7 +184,7 @@ class _Shared:
             for epoch, path in (series[place] for place in places):
                 try:
                     address = data_uri(path)
-                except (OSError, ValueError, SyntaxError) as error:
+                except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
                     self.damaged.append(Damaged(path, " ".join(str(error).split())[:200]))
                 else:
                     shown.setdefault(kind, []).append([epoch, address])

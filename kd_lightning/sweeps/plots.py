@@ -92,8 +92,11 @@ def write_plots(rows: Sequence[Row], folder: Path) -> Path | None:
     except ImportError:
         print("no plots: pip install 'kd_lightning[sweeps]' brings matplotlib")
         return None
-    keys = sorted(changed)
-    weights = importance(points(rows, first, next(iter(SCORES))))
+    scored = points(rows, first, next(iter(SCORES)))
+    keys = [key for key in sorted(changed) if any(key in job.settings for job in scored)]
+    if not keys:
+        return None
+    weights = importance(scored)
     columns = len(keys) + bool(weights)
     figure = Figure(figsize=(4 * columns, 3.2 * len(SCORES)), layout="constrained")
     axes = figure.subplots(len(SCORES), columns, squeeze=False)

@@ -11,7 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from kd_lightning.config import fail
 from kd_lightning.distill.job import objective
@@ -44,14 +44,16 @@ class SweepTable(Callback):
         mode = str(OmegaConf.select(config, "callbacks.best.mode", default="max"))
         if line := best_line(rows, mode, command.config_dir(config.hydra)):
             console.print(line, soft_wrap=True, highlight=False)
-        if plots := write_plots(rows, folder):
-            console.print(f"plots         {plots}")
-        console.print(f"sweep folder  {folder}")
-        if failed := [row["job"] for row in rows if "failed" in row]:
-            fail(
-                f"{len(failed)} of {len(jobs)} jobs failed ({', '.join(failed)}); see the table; "
-                f"{command.RESUME}{folder} tries them again"
-            )
+        try:
+            if plots := write_plots(rows, folder):
+                console.print(f"plots         {plots}")
+        finally:  # whatever becomes of the plots, the command's status is that of the jobs
+            console.print(f"sweep folder  {folder}")
+            if failed := [row["job"] for row in rows if "failed" in row]:
+                fail(
+                    f"{len(failed)} of {len(jobs)} jobs failed ({', '.join(failed)}); see the "
+                    f"table; {command.RESUME}{folder} tries them again"
+                )
 
 
 def job_folders(sweep: Path) -> list[Path]:
@@ -88,7 +90,8 @@ def sweep_table(rows: list[Row], config: DictConfig) -> Table:
     metrics = make_metrics(config.metrics)
     monitor = str(OmegaConf.select(config, "callbacks.best.monitor", default="score"))
     labels = (metric.label for metric in metrics.values())
-    table = Table("job", "overrides", f"best {monitor}", "test set", *labels)
+    overrides = Column("overrides", overflow="fold")
+    table = Table("job", overrides, f"best {monitor}", "test set", *labels)
     same = set.intersection(*({*row["overrides"]} for row in rows)) if len(rows) > 1 else set()
     for row in rows:
         state = next((name for name in ("failed", "pruned", "running") if name in row), None)

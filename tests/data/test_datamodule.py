@@ -189,6 +189,20 @@ def test_a_missing_folder_is_named_with_the_key_that_sets_it(make_data: Make) ->
         make_data(train=["nowhere"])
 
 
+@pytest.mark.parametrize(("split", "missing"), [(0.5, "train"), (None, "val")])
+def test_a_part_without_an_image_is_refused(
+    split: float | None, missing: str, tmp_path: Path
+) -> None:
+    """One image alone goes to the validation; without a split there is none to validate on."""
+    (tmp_path / "hr").mkdir()
+    Image.fromarray(picture(96, 96, 0)).save(tmp_path / "hr" / "0001.png")
+    folder = str(tmp_path / "hr")
+    data = TripletDataModule([folder], [], split=split, crop_size=32, cache_dir=str(tmp_path))
+    data.prepare_data()
+    with pytest.raises(UserError, match=rf"no image is left for data\.{missing}"):
+        data.setup()
+
+
 def test_a_split_and_a_validation_folder_exclude_each_other(data_root: Path) -> None:
     folder = str(data_root / "train_HR")
     with pytest.raises(UserError, match=r"data\.split"):

@@ -34,6 +34,32 @@ def test_pieces_are_written_once_and_stay_the_same(photos: Path, tmp_path: Path)
         assert np.array_equal(read_rgb(file), pixels)
 
 
+def test_an_interrupted_set_is_completed_and_no_other_settings_use_its_folder(
+    photos: Path, tmp_path: Path
+) -> None:
+    def source(**changed: object) -> SoftPhotos:
+        return SoftPhotos(**{"photos": str(photos), "folders": ["train_HR"], **changed})
+
+    source().fetch(tmp_path, tmp_path)
+    files = sorted((tmp_path / "train_HR").iterdir())
+    for file in files[1:]:
+        file.unlink()  # as a kill leaves it
+    source().fetch(tmp_path, tmp_path)
+    assert sorted((tmp_path / "train_HR").iterdir()) == files
+    (elsewhere := tmp_path / "other" / "train_HR").mkdir(parents=True)
+    Image.new("RGB", (96, 96)).save(elsewhere / f"{files[0].stem.split('-')[1]}.png")
+    for changed, key in (
+        ({"factors": [1.5]}, "factors"),
+        ({"seed": 1}, "seed"),
+        ({"recorded": [1.0], "recorder": Jpeg(1)}, "recorded"),
+        ({"photos": str(elsewhere.parent)}, "photos"),
+    ):
+        with pytest.raises(UserError, match=f"made with another {key} .*data.root"):
+            source(**changed).fetch(tmp_path, tmp_path)
+    with pytest.raises(UserError, match=r"holds images that data.source has not made"):
+        source().fetch(elsewhere.parent, tmp_path)
+
+
 def test_recorded_pieces_lie_beside_the_others_behind_the_recorder(
     photos: Path, tmp_path: Path
 ) -> None:

@@ -1,12 +1,17 @@
 """Callbacks of a run."""
 
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from lightning import LightningModule, Trainer
 
-from kd_lightning.distill.callbacks import WarmedEMA
+from kd_lightning.distill.callbacks import ComparisonImages, WarmedEMA
 
 
 class Counter(LightningModule):
@@ -52,3 +57,22 @@ def test_average_forgets_the_initial_weights_and_then_follows_the_decay(
         expected = keep * expected + (1 - keep) * (n + 1)
     assert module.weight.item() == pytest.approx(expected, rel=1e-4)
     assert expected > 40  # -1000 is gone
+
+
+@given(last=st.integers(1, 60), validated=st.integers(1, 8), every=st.integers(1, 20))
+def test_whatever_the_validations_images_come_first_last_and_as_often_as_said(
+    last: int, validated: int, every: int
+) -> None:
+    callback = ComparisonImages("", every_n_epochs=every)
+    drawn, seen = [], [e for e in range(last) if (e + 1) % validated == 0 or e + 1 == last]
+    for epoch in seen:
+        step = 1 if epoch + 1 == last else validated  # as the module sets it for the last epoch
+        trainer: Any = SimpleNamespace(
+            current_epoch=epoch, max_epochs=last, check_val_every_n_epoch=step
+        )
+        if callback.is_due(trainer):
+            drawn.append(epoch)
+    assert {seen[0], seen[-1]} <= {*drawn}
+    for before, after in pairwise(drawn):
+        assert after - before < every + validated  # of the validations, the first that is due
+    assert len(drawn) <= last / every + 2

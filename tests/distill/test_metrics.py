@@ -77,3 +77,10 @@ def test_metric_that_is_not_one_number_an_image_is_named(photo_tensor: Tensor) -
     image = photo_tensor[..., :32, :32]
     with pytest.raises(UserError, match=r"metrics\.extra\.mine: returned \(1, 3, 32, 32\)"):
         ImageScores(2, metrics).update(image, image)
+
+
+@pytest.mark.parametrize("name", ["ssim", "ssim_rgb", "psnr_y", "ssim_y"])
+def test_no_metric_takes_the_name_under_which_the_protocol_logs_another(name: str) -> None:
+    extra = OmegaConf.create({"extra": {name: EXTRA["largest"]}})
+    with pytest.raises(UserError, match=f"metrics.extra.{name}: the protocol has"):
+        make_metrics(extra)

@@ -80,3 +80,21 @@ def test_checkpoint_tells_whether_the_baselines_are_logged() -> None:
     first.on_save_checkpoint(checkpoint)
     second.on_load_checkpoint(checkpoint)
     assert second.baselines_logged
+
+
+@torch.no_grad()
+def test_scores_are_of_whole_float32_on_a_gpu_too(
+    batch: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else cuDNN rounds what it multiplies to 10 bits; training keeps that, for its speed."""
+    seen = []
+
+    class Watched(StudentFast):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(x)
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    module_of(Watched(width=8, depth=3)).restore(batch)
+    assert seen and not any(seen)
+    assert torch.backends.cudnn.allow_tf32

@@ -89,3 +89,16 @@ def test_other_shapes_and_too_small_images_are_refused() -> None:
         weighted_losses(x, [targets[0][..., 1:]], [1.0], [0.0])
     with pytest.raises(ValueError, match="smaller than SSIM"):
         weighted_losses(x[..., :10], [targets[0][..., :10]], [1.0], [0.5])
+
+
+def test_a_gradient_in_float16_is_scaled_with_the_loss_before_it_is_rounded() -> None:
+    """The gradient of one of a million values is below what float16 can hold."""
+    x, targets = pair((8, 3, 128, 128), torch.float32)
+    found = []
+    for dtype in (torch.float16, torch.float32):
+        sr = x.half().to(dtype).requires_grad_()
+        loss, _ = weighted_losses(sr, targets, [1.0, 0.0], [0.0, 1.0])
+        (2.0**16 * loss).backward()
+        assert sr.grad.dtype == dtype
+        found.append(sr.grad.float())
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-7)

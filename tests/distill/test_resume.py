@@ -70,6 +70,20 @@ def test_a_killed_run_resumes_to_the_same_tensors_metrics_and_rows(
         assert_same_run(killed, whole)
 
 
+def test_a_run_killed_in_its_last_epoch_still_validates_its_end(
+    tmp_path: Path, photos: Path, snapshots: list[Path]
+) -> None:
+    """The third epoch is validated as the last one, though every second one is to be."""
+    options = (*SMALL, "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2")
+    whole = tmp_path / "whole"
+    train(tiny_run(whole, photos, *options))
+    assert [int(folder.name.rpartition("_")[2]) for folder in snapshots][-3:] == [8, 10, 12]
+    for killed in snapshots[-3:]:
+        last = killed / "checkpoints" / "last.ckpt"
+        train(tiny_run(killed, photos, *options, f"ckpt_path={last}"))
+        assert_same_run(killed, whole)
+
+
 def assert_same_run(ours: Path, theirs: Path) -> None:
     for name in ("metrics.json", "metrics.csv"):
         assert (ours / name).read_text() == (theirs / name).read_text(), f"{ours.name}: {name}"

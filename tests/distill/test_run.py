@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from kd_lightning.distill import loggers, wandb_logger
+from kd_lightning.distill.job import job
 from kd_lightning.distill.losses import HybridLoss
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
@@ -52,7 +53,66 @@ def test_run_folder_holds_everything(finished: Path) -> None:
         "last.ckpt",
     }
     images = {path.name for path in (finished / "images").iterdir()}
-    assert images == {"test_valid.png", "val_0001_epoch_0000.png"}
+    assert images == {
+        *("test_valid.png", "val_0001_epoch_0000.png", "val_0001_epoch_0001.png"),
+    }
+
+
+def test_a_new_run_leaves_the_folder_of_another_alone(finished: Path, photos: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"holds a run: ckpt_path=.*last.ckpt continues it"):
+        job(tiny_run(finished, photos, "loss.alpha=0.1"))
+    after = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before if path.name != ".lock"} == {
+        path: time for path, time in before.items() if path.name != ".lock"
+    }
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 4])
+def test_the_end_of_the_training_is_validated_and_the_artifact_says_its_step(
+    epochs: int, tmp_path: Path, photos: Path
+) -> None:
+    """Every second epoch, and the last one: a schedule ends there."""
+    options = (f"trainer.max_epochs={epochs}", "trainer.check_val_every_n_epoch=2")
+    train(tiny_run(tmp_path, photos, *options, "callbacks.best.monitor=images"))  # later is better
+    with (tmp_path / "metrics.csv").open() as file:
+        scored = [int(float(row["epoch"])) for row in csv.DictReader(file) if row["val/ssim"]]
+    assert scored == [e for e in range(epochs) if e % 2 == 1 or e == epochs - 1]
+    checkpoint = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    _, metadata = load_artifact(tmp_path / "student.safetensors")
+    assert metadata["steps"] == checkpoint["global_step"] == 4 * epochs
+
+
+def test_an_artifact_of_an_early_best_says_the_step_of_its_weights(
+    tmp_path: Path, photos: Path
+) -> None:
+    options = ("callbacks.best.monitor=images", "callbacks.best.mode=min")
+    train(tiny_run(tmp_path, photos, *options))
+    _, metadata = load_artifact(tmp_path / "student.safetensors")
+    assert metadata["steps"] == 4  # of 8
+
+
+def test_rows_of_accumulated_batches_are_one_for_each_step(tmp_path: Path, photos: Path) -> None:
+    train(tiny_run(tmp_path, photos, "+trainer.accumulate_grad_batches=2"))
+    for name, key in (("metrics.csv", "train/loss"), ("speed.csv", "speed/images")):
+        with (tmp_path / name).open() as file:
+            steps = [int(float(row["step"])) for row in csv.DictReader(file) if row[key]]
+        assert steps == [0, 1, 2, 3]
+
+
+def test_a_schedule_of_the_whole_run_ends_with_it_whatever_its_interval(
+    tmp_path: Path, photos: Path
+) -> None:
+    rates = {}
+    for interval in ("step", "epoch"):
+        folder = tmp_path / interval
+        options = ("scheduler=onecycle", f"scheduler.interval={interval}", "trainer.max_epochs=6")
+        train(tiny_run(folder, photos, *options, "trainer.check_val_every_n_epoch=6"))
+        with (folder / "metrics.csv").open() as file:
+            found = [float(r["lr-AdamW"]) for r in csv.DictReader(file) if r["lr-AdamW"]]
+        rates[interval] = (max(found), found[-1])
+    assert rates["epoch"][0] == pytest.approx(rates["step"][0], rel=0.2)
+    assert rates["epoch"][1] < rates["epoch"][0] / 50
 
 
 def test_metrics_json_holds_every_method_on_every_test_set(finished: Path) -> None:

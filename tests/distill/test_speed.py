@@ -70,3 +70,20 @@ def test_a_resumed_run_keeps_the_rows_before_it(tmp_path: Path) -> None:
     with (tmp_path / "speed.csv").open() as file:
         rows = [line["step"] for line in csv.DictReader(file)]
     assert rows == pytest.approx(["4", "9", "14"])
+
+
+def test_a_step_of_several_batches_has_one_row(tmp_path: Path) -> None:
+    keeper = Keeper()
+    trainer: Any = SimpleNamespace(
+        is_global_zero=True, global_step=0, world_size=1, log_every_n_steps=1, loggers=[keeper]
+    )
+    module: Any = SimpleNamespace(
+        batch_size=4, device=torch.device("cpu"), images_seen=lambda: 8 * trainer.global_step
+    )
+    monitor = SpeedMonitor(str(tmp_path))
+    monitor.on_train_start(trainer, None)
+    for batch in range(6):
+        monitor.on_train_batch_start(trainer, module)
+        trainer.global_step += batch % 2  # an optimizer step after every second batch
+        monitor.on_train_batch_end(trainer, module)
+    assert [step for step, _ in keeper.rows] == [0, 1, 2]

@@ -5,6 +5,8 @@ import hashlib
 import json
 import re
 import shutil
+import struct
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -134,6 +136,10 @@ def test_images_of_a_run_are_spread_over_its_epochs(tmp_path: Path) -> None:
         )
     Image.new("RGB", (4, 2)).save(run / "images" / "test_set5.png")
     (run / "images" / "val_0802_epoch_0000.png").write_bytes(b"\x89PNG\r\n\x1a\n no image")
+    huge = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    header = struct.pack(">I4s", len(huge), b"IHDR") + huge
+    bomb = b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", zlib.crc32(b"IHDR" + huge))
+    (run / "images" / "val_0803_epoch_0000.png").write_bytes(bomb)
     content = collect([tmp_path])
     images = content["runs"][0]["images"]
     assert images.keys() == {"test_set5", "val_0801"}
@@ -142,6 +148,7 @@ def test_images_of_a_run_are_spread_over_its_epochs(tmp_path: Path) -> None:
     assert (epochs[0], epochs[-1]) == (0, 299)
     assert images["test_set5"][0][0] == -1
     assert "val_0802" in content["damaged"][0]["folder"]
+    assert "val_0803" in content["damaged"][1]["folder"]
 
 
 def test_quality_and_time_are_those_of_the_benchmark() -> None:

@@ -29,6 +29,13 @@ def test_only_numbers_that_differ_between_jobs_are_drawn() -> None:
     assert settings(rows())["3"] == {"loss.alpha": 0.1, "seed": 1.0}
 
 
+def test_a_key_whose_numbers_all_failed_is_left_out(tmp_path: Path) -> None:
+    none = [{**row, "overrides": ["data.subset=null"]} for row in rows(2)]
+    failed = {"job": "2", "overrides": ["data.subset=1.0"], "failed": "so"}
+    assert write_plots([*none, failed], tmp_path) is None
+    assert write_plots([*rows(), {**failed, "job": "12"}], tmp_path)
+
+
 def test_mean_and_spread_over_seeds_at_each_value() -> None:
     at, means, spreads = against(points(rows(), "valid", "ssim_rgb"), "loss.alpha")
     assert at == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]

@@ -9,8 +9,16 @@ import pytest
 from omegaconf import OmegaConf
 
 from kd_lightning.distill.lock import sole_writer
+from kd_lightning.sweeps import table
 from kd_lightning.sweeps.plots import points
-from kd_lightning.sweeps.table import best_line, job_folders, job_rows, results, sweep_table
+from kd_lightning.sweeps.table import (
+    SweepTable,
+    best_line,
+    job_folders,
+    job_rows,
+    results,
+    sweep_table,
+)
 
 SCORES = {"valid": {"n": 1, "student": {"psnr_y": 30.0}, "bicubic": {"psnr_y": 29.0}}}
 OVERRIDES = ["loss.alpha=0.5", "+callbacks.mine={folder: '${run_folder}'}"]
@@ -25,6 +33,22 @@ def job(folder: Path, *, scores: dict | None = None, **marks: str) -> Path:
         (folder / "metrics.json").write_text(json.dumps(scores))
         (folder / "student.safetensors").touch()
     return folder
+
+
+def test_a_failed_job_is_the_status_of_a_sweep_whose_plots_fail_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no plots today")
+
+    monkeypatch.setattr(table, "write_plots", broken)
+    job(tmp_path / "0", scores=SCORES)
+    job(tmp_path / "1", failed="its reason")
+    hydra = {"sweep": {"dir": str(tmp_path)}, "runtime": {"config_sources": []}}
+    cfg = {"hydra": hydra, "metrics": {"extra": {}}}
+    with pytest.raises(SystemExit) as ended:
+        SweepTable().on_multirun_end(OmegaConf.create(cfg))
+    assert ended.value.code == 2
 
 
 @pytest.mark.parametrize("mark", ["failed", "pruned"])
