@@ -27,8 +27,10 @@ class Enhancer:
         Enhancer("student_fast")(Image.open("in.png")).save("out.png")
 
     What goes in comes out, `scale` times larger: a Pillow image, an array or a tensor. Images of
-    any size are cut into tiles, which leaves no trace. Where the class of the network is a user's
-    own, the program imports it before.
+    any size are cut into tiles, which leaves no trace. On the CPU several threads may share one
+    Enhancer: each gets its own result, and with OpenVINO, which has all cores busy with one image,
+    their calls take turns. Where the class of the network is a user's own, the program imports it
+    before.
 
     Args:
         weights: name of a student of the package, or a file: an artifact (.safetensors), an ONNX

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from threading import Lock
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from kd_lightning.models.network import ModelInfo, Network
 from kd_lightning.yuv import Matrix, Plane, Yuv
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Side of a tile, at the size that the convolutions see. Engines are slowed by tiles of different
 # shapes, torch more by maps that outgrow the caches.
@@ -26,7 +29,8 @@ TORCH_TILE = 512
 
 @dataclass(frozen=True)
 class Runner:
-    """A network ready to run: call it with (B,3,H,W) float32 in [0, 1] on `device`.
+    """A network ready to run: call it with (B,3,H,W) float32 in [0, 1] on `device`. On the CPU
+    several threads may share it.
 
     Attributes:
         run: the computation; returns float32, unclamped.
@@ -132,6 +136,18 @@ def lazily(build: Callable[[], Callable[[Tensor], Tensor]]) -> Callable[[Tensor]
     """A function that is built when it is first called: compiling takes a second."""
     built = functools.cache(build)
     return lambda x: built()(x)
+
+
+def in_turn(lock: Lock, call: Callable[P, T]) -> Callable[P, T]:
+    """`call`, which threads enter one after the other: for engines whose buffers are one caller's
+    until it has copied from them. Functions that share buffers or graphs share the lock."""
+
+    @functools.wraps(call)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        with lock:
+            return call(*args, **kwargs)
+
+    return guarded
 
 
 def runner_fields(info: ModelInfo) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from kd_lightning.deploy.backends.backend import (
     Backend,
     Runner,
     cpu_has_bf16,
+    in_turn,
     lazily,
     not_an_export,
     read_header,
@@ -97,13 +99,19 @@ def _require_finite(path: Path, graph: Any) -> None:
 
 
 def _runner(graph: Any, name: str, precision: str, stated: dict[str, Any]) -> Runner:
+    """One lock from the choice of a graph to the copy of its output: a request gives each caller
+    the same memory, the forms of a frame share the network's graph, and OpenVINO has all cores
+    busy with one image anyway."""
+    lock, scale, takes_lr = Lock(), stated["scale"], stated["takes_lr"]
+    planes = planes_runner(graph, precision, scale, takes_lr)
+    luma = luma_runner(graph, precision, scale)
     return Runner(
-        lazily(lambda: float_runner(graph, precision)),
+        in_turn(lock, lazily(lambda: float_runner(graph, precision))),
         name,
         torch.device("cpu"),
         **stated,
         tile=ENGINE_TILE * stated["multiple_of"],
-        frame=lazily(lambda: frame_runner(graph, precision, stated["scale"], stated["takes_lr"])),
-        planes=planes_runner(graph, precision, stated["scale"], stated["takes_lr"]),
-        luma=luma_runner(graph, precision, stated["scale"]),
+        frame=in_turn(lock, lazily(lambda: frame_runner(graph, precision, scale, takes_lr))),
+        planes=planes and in_turn(lock, planes),
+        luma=luma and in_turn(lock, luma),
     )
