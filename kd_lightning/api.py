@@ -13,9 +13,8 @@ from kd_lightning.deploy.backends.backend import Precision
 from kd_lightning.deploy.backends.select import open_weights
 from kd_lightning.deploy.enhance import enhance, enhance_frames, enhance_tensor, untrained_scale
 from kd_lightning.errors import UserError
+from kd_lightning.imageio.images import ImageData, from_pillow, to_pillow
 from kd_lightning.models.pretrained import default_weights, find_weights
-
-DIRECT = ("L", "LA", "RGB", "RGBA", "I;16")  # modes of Pillow whose pixels need no conversion
 
 
 class Enhancer:
@@ -76,13 +75,15 @@ class Enhancer:
         """One image.
 
         Args:
-            image: a Pillow image (kept: grey, RGB, both with alpha, 16-bit grey; other modes
-                become RGB or RGBA); an array (H,W) or (H,W,C) of uint8 or uint16 with 1 to 4
+            image: a Pillow image (kept: grey, RGB, both with alpha, 16-bit grey; a transparent
+                colour becomes alpha; other modes become RGB or RGBA, but I and F, whose white is
+                not known, are refused); an array (H,W) or (H,W,C) of uint8 or uint16 with 1 to 4
                 channels; or a float tensor (3,H,W) or (B,3,H,W) in [0, 1].
 
         Returns:
-            The same kind: image of the same mode and ICC profile; array of the same dtype; tensor
-            of the same dtype on the same device, in [0, 1].
+            The same kind: image of the same mode, turned as its Exif asks, with what its `info`
+            had of an ICC profile that fits the mode and of Exif that describes the scene; array
+            of the same dtype; tensor of the same dtype on the same device, in [0, 1].
 
         Raises:
             UserError: none of these.
@@ -110,12 +111,9 @@ class Enhancer:
         return enhance_frames(self.runner, frames, self.scale)
 
     def _pillow(self, image: Image.Image) -> Image.Image:
-        if image.mode not in DIRECT:
-            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        out = Image.fromarray(self._array(np.asarray(image)))
-        if profile := image.info.get("icc_profile"):
-            out.info["icc_profile"] = profile
-        return out
+        small = from_pillow(image)
+        large = enhance(self.runner, small.pixels, self.scale, self.tile)
+        return to_pillow(ImageData(large, small.metadata))
 
     def _array(self, pixels: np.ndarray) -> np.ndarray:
         image = pixels[..., None] if pixels.ndim == 2 else pixels

@@ -1,5 +1,6 @@
 """What `from kd_lightning import Enhancer` promises."""
 
+import io
 import subprocess
 import sys
 import warnings
@@ -14,11 +15,18 @@ import kd_lightning
 from kd_lightning import Enhancer
 from kd_lightning.deploy.enhance import enhance, enhance_frames
 from kd_lightning.errors import UserError
+from kd_lightning.imageio.images import read_image
 from kd_lightning.models.artifact import load_artifact, save_artifact
 from kd_lightning.models.interpolate import super_resolve
 from kd_lightning.models.students import StudentFast
+from tests.imageio.cases import CASES
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (17, 23, 3), np.uint8)
+
+
+def profile(colours: bytes) -> bytes:
+    """The beginning of an ICC profile (ICC.1:2022, 7.2)."""
+    return bytes(16) + colours + bytes(16) + b"acsp"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +44,10 @@ def test_pillow_image_keeps_its_mode_and_profile(enhancer: Enhancer, mode: str) 
     image = Image.fromarray(PIXELS).convert("L" if mode == "I;16" else mode)
     if mode == "I;16":
         image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
-    image.info["icc_profile"] = b"profile"
+    image.info["icc_profile"] = profile(b"GRAY" if mode in ("L", "LA", "I;16") else b"RGB ")
     out = enhancer(image)
     assert (out.mode, out.size) == (mode, (46, 34))
-    assert out.info["icc_profile"] == b"profile"
+    assert out.info["icc_profile"] == image.info["icc_profile"]
     channels = np.asarray(image).reshape(17, 23, -1)
     expected = enhance(enhancer.runner, channels).squeeze()
     assert np.array_equal(np.asarray(out), expected)
@@ -48,6 +56,32 @@ def test_pillow_image_keeps_its_mode_and_profile(enhancer: Enhancer, mode: str) 
 @pytest.mark.parametrize(("mode", "expected"), [("P", "RGB"), ("1", "RGB"), ("CMYK", "RGB")])
 def test_other_modes_become_rgb(enhancer: Enhancer, mode: str, expected: str) -> None:
     assert enhancer(Image.fromarray(PIXELS).convert(mode)).mode == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["png-grey-clear", "png-rgb-clear", "png-rgba", "png-palette-clear", "jpeg-RGB", "tiff-raw-RGB"]
+    + [f"tiff-raw-{mode}" for mode in ("I;16", "I;16B", "white-is-zero")],
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_pillow_image_of_a_file_comes_out_as_the_command_writes_it(
+    enhancer: Enhancer, name: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = orientation, "a description"
+    content = CASES[name].make(exif)
+    read = read_image(io.BytesIO(content), name)
+    with Image.open(io.BytesIO(content)) as image:
+        out = enhancer(image)
+    expected = enhance(enhancer.runner, read.pixels)
+    assert np.array_equal(np.asarray(out), expected.squeeze())
+    assert dict(out.getexif()) == {0x010E: "a description"}
+
+
+def test_a_profile_of_inks_does_not_stay_with_rgb(enhancer: Enhancer) -> None:
+    image = Image.fromarray(PIXELS).convert("CMYK")
+    image.info["icc_profile"] = profile(b"CMYK")
+    assert "icc_profile" not in enhancer(image).info
 
 
 def test_grey_array_stays_flat(enhancer: Enhancer) -> None:
@@ -104,6 +138,8 @@ def test_frames_that_are_read_only_draw_no_warning(enhancer: Enhancer) -> None:
         (np.zeros((4, 4, 5), np.uint8), "give"),
         (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "of a float dtype"),
         (torch.zeros(4, 4, 3), "give"),
+        (Image.new("F", (4, 4)), "mode F: which of its levels is white is not known; give"),
+        (Image.new("I", (4, 4)), "mode I: which of its levels is white is not known; give"),
         ("in.png", "str: give a Pillow image, an array or a tensor"),
     ],
 )

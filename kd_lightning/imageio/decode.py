@@ -111,26 +111,48 @@ def decode(image: Any, source: Source) -> np.ndarray:
     if frames > 1 and image.format != "MPO":
         raise Refused(f"has {frames} frames", "give single images")
     _refuse_other_depths(image)
-    is_tiff = image.format == "TIFF"
-    raw_mode = image.tile[0].args if image.format == "PNG" and image.tile else None
-    turned = image.tag_v2.get(ORIENTATION, 1) if is_tiff else 1
-    negative = is_tiff and image.tag_v2.get(PHOTOMETRIC) == 0
+    raw_mode, negative = raw_mode_of(image), white_is_zero(image)
+    turned = image.tag_v2.get(ORIENTATION, 1) if image.format == "TIFF" else 1
     image.load()
     if image.mode.startswith("I;16"):
-        pixels = np.array(image, dtype=np.uint16)[..., None]
-        if negative:  # "white is zero", which Pillow minds for 8 bits only
-            pixels = 65535 - pixels
+        pixels = sixteen_bit_grey(image, negative)
     elif raw_mode in SIXTEEN:
         pixels = _sixteen_bits(source, *SIXTEEN[raw_mode])
     else:
         pixels = _eight_bits(image)
-    clear = image.info.get("transparency")
-    if clear is not None and pixels.shape[2] in (1, 3):
-        pixels = _with_alpha(pixels, np.array(clear) * SPREAD.get(str(raw_mode), 1))
+    pixels = with_clear_colour(pixels, image, raw_mode)
     if turned in range(2, 9):  # Pillow turns a TIFF, and no other kind, while it loads it
         pixels = upright(pixels, {6: 8, 8: 6}.get(turned, turned))
         image.getexif()[ORIENTATION] = turned
     return pixels
+
+
+def raw_mode_of(image: Any) -> str | None:
+    """How a PNG has its pixels, which Pillow forgets as it loads them."""
+    raw_mode = image.tile[0].args if image.format == "PNG" and image.tile else None
+    return str(raw_mode) if raw_mode else None
+
+
+def white_is_zero(image: Any) -> bool:
+    """Whether a TIFF is a negative, which Pillow minds for 8 bits only."""
+    return image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0
+
+
+def sixteen_bit_grey(image: Image.Image, negative: bool) -> np.ndarray:
+    """(H,W,1) uint16 of an image of mode I;16, in whatever order its bytes are."""
+    pixels = np.array(image, dtype=np.uint16)[..., None]
+    return 65535 - pixels if negative else pixels
+
+
+def with_clear_colour(pixels: np.ndarray, image: Image.Image, raw_mode: str | None) -> np.ndarray:
+    """`pixels` of an image with an alpha channel for its transparent colour, where it has one."""
+    clear = image.info.get("transparency")
+    if clear is None or pixels.shape[2] not in (1, 3):
+        return pixels
+    levels = np.array(clear) * SPREAD.get(raw_mode or "", 1)
+    if raw_mode in SIXTEEN and pixels.dtype == np.uint8:  # of the pixels too, only these are left
+        levels >>= 8
+    return _with_alpha(pixels, levels)
 
 
 def _refuse_other_depths(image: Any) -> None:

@@ -15,10 +15,15 @@ from kd_lightning.imageio.decode import (
     Refused,
     decode,
     open_image,
+    raw_mode_of,
+    sixteen_bit_grey,
     upright,
+    white_is_zero,
+    with_clear_colour,
 )
 from kd_lightning.imageio.metadata import Metadata, metadata_of, orientation_of
 
+DIRECT = ("L", "LA", "RGB", "RGBA")  # modes of Pillow whose pixels need no conversion
 BLEED = 4  # pixels from which colour flows under full transparency
 
 
@@ -57,6 +62,46 @@ def read_image(source: Path | BinaryIO, name: str, max_pixels: int = MAX_PIXELS)
         raise UserError(f"{name}: {error}") from error
     _bleed(pixels)
     return ImageData(upright(pixels, orientation), metadata)
+
+
+def from_pillow(image: Image.Image) -> ImageData:
+    """An image that a program holds, as `read_image` gives that of a file, with two differences:
+    bilevel becomes RGB, and colours of which Pillow has kept 8 bits have 8.
+
+    Raises:
+        UserError: of a mode whose white is not known, or whose transparency Pillow cannot hold.
+        OSError: its file is truncated or damaged.
+    """
+    if image.mode in ("I", "F"):
+        raise UserError(
+            f"Pillow image of mode {image.mode}: which of its levels is white is not known; give "
+            "16-bit grey, Image.fromarray(levels.astype(np.uint16)), white at 65535"
+        )
+    raw_mode, negative = raw_mode_of(image), white_is_zero(image)
+    image.load()  # turns a TIFF, and no other kind
+    if image.mode.startswith("I;16"):
+        pixels = sixteen_bit_grey(image, negative)
+    elif image.mode in DIRECT:
+        pixels = np.array(image).reshape(image.height, image.width, len(image.getbands()))
+    else:
+        pixels = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    pixels = with_clear_colour(pixels, image, raw_mode)
+    if pixels.dtype == np.uint16 and pixels.shape[2] == 2:
+        raise UserError(
+            f"Pillow image of mode {image.mode} with a transparent colour: Pillow has no 16-bit "
+            "grey with alpha; give an array (height, width, 2) of uint16"
+        )
+    _bleed(pixels)
+    return ImageData(upright(pixels, orientation_of(image)), metadata_of(image, pixels.shape[2]))
+
+
+def to_pillow(image: ImageData) -> Image.Image:
+    """Of mode L, LA, RGB, RGBA or I;16; profile and Exif in its `info`, as Pillow's readers do."""
+    pixels, metadata = image.pixels, image.metadata
+    out = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    kept = {"icc_profile": metadata.icc, "exif": metadata.exif}
+    out.info |= {key: value for key, value in kept.items() if value}
+    return out
 
 
 def _bleed(pixels: np.ndarray) -> None:

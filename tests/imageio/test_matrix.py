@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from kd_lightning.errors import UserError
-from kd_lightning.imageio.images import ImageData, read_image
+from kd_lightning.imageio.images import ImageData, from_pillow, read_image, to_pillow
 from kd_lightning.imageio.metadata import DESCRIPTIVE, EXIF_IFD, GPS_IFD, STRUCTURAL
 from kd_lightning.imageio.strict import decode_rgb
 from kd_lightning.imageio.writing import check_format, write_image
@@ -64,6 +64,48 @@ def test_the_reader_for_people_turns_every_kind_upright(name: str) -> None:
         content = case.make(exif_of(case, orientation))
         found = read_image(io.BytesIO(content), name).pixels
         assert same(found, TURN[orientation](case.pixels)), orientation
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("loaded", [False, True])
+def test_an_image_that_pillow_opened_is_read_as_its_file(name: str, loaded: bool) -> None:
+    case = CASES[name]
+    if loaded and name == "png-grey2-clear":
+        pytest.skip("Pillow forgets in which levels the transparent colour is")
+    for orientation in orientations(case):
+        content = case.make(exif_of(case, orientation))
+        expected = read_image(io.BytesIO(content), name)
+        with Image.open(io.BytesIO(content)) as image:
+            if loaded:
+                image.load()
+            if name == "png-grey16-clear":
+                with pytest.raises(UserError, match="no 16-bit grey with alpha"):
+                    from_pillow(image)
+                continue
+            pixels = as_pillow_holds(expected.pixels, image.mode)
+            found = from_pillow(image)
+        if not (loaded and name == "png-rgb16-clear"):  # as above
+            assert same(found.pixels, pixels), orientation
+        assert found.metadata.exif == expected.metadata.exif
+        again = to_pillow(found)
+        assert np.array_equal(np.asarray(again), found.pixels.squeeze())
+        assert dict(again.getexif()).get(ORIENTATION) is None
+
+
+def as_pillow_holds(pixels: np.ndarray, mode: str) -> np.ndarray:
+    if pixels.dtype == np.uint16 and not mode.startswith("I;16"):
+        pixels = (pixels >> 8).astype(np.uint8)
+    if mode == "RGBA" and pixels.shape[2] == 2:  # grey and alpha of 16 bits
+        return pixels[..., [0, 0, 0, 1]]
+    return pixels.repeat(3, axis=2) if mode == "1" else pixels
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I;16N"])
+def test_sixteen_bits_in_any_order_are_the_same_levels(mode: str) -> None:
+    order = {"I;16B": ">u2", "I;16N": "=u2"}.get(mode, "<u2")
+    levels = CASES["png-grey16"].pixels
+    image = Image.frombytes(mode, (17, 12), levels.astype(order).tobytes())
+    assert same(from_pillow(image).pixels, levels)
 
 
 @pytest.mark.parametrize("name", CASES)
