@@ -108,7 +108,7 @@ class Enhancer:
         Raises:
             UserError: a frame is of another kind or size than that.
         """
-        return enhance_frames(self.runner, frames, self.scale)
+        return enhance_frames(self.runner, frames, self.scale, self.tile)
 
     def _pillow(self, image: Image.Image) -> Image.Image:
         small = from_pillow(image)

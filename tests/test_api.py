@@ -1,9 +1,11 @@
 """What `from kd_lightning import Enhancer` promises."""
 
+import copy
 import io
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,22 @@ def test_frames_are_a_videos(enhancer: Enhancer) -> None:
         enhancer.frames(video), enhance_frames(enhancer.runner, video), strict=True
     ):
         assert np.array_equal(ours, expected)
+
+
+def test_frames_go_through_in_tiles_where_these_are_asked_for(enhancer: Enhancer) -> None:
+    small = copy.copy(enhancer)
+    small.tile = 16
+    widths = []
+
+    def recorded(frame: torch.Tensor) -> torch.Tensor:
+        widths.append(frame.shape[2])
+        assert enhancer.runner.frame
+        return enhancer.runner.frame(frame)
+
+    small.runner = replace(enhancer.runner, frame=recorded)
+    (frame,) = small.frames([PIXELS])
+    assert len(widths) > 1 and max(widths) < PIXELS.shape[1]
+    assert np.array_equal(frame, enhancer(PIXELS))
 
 
 def test_frames_that_are_read_only_draw_no_warning(enhancer: Enhancer) -> None:
