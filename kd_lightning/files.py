@@ -5,7 +5,8 @@ import hashlib
 import json
 import math
 import os
-import tempfile
+import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,13 +34,13 @@ def replacing_path(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        kept = mode_of(path)
+        temporary = _empty_file(path.parent, private=kept is not None)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        if kept is not None:
+            temporary.chmod(kept)
         os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:
@@ -49,10 +50,29 @@ def replacing_path(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
         raise
 
 
+def mode_of(path: Path) -> int | None:
+    """The permissions of the regular file at `path`; None where there is none, as for a link."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return None
+    return stat.S_IMODE(mode) & 0o777 if stat.S_ISREG(mode) else None
+
+
+def _empty_file(folder: Path, private: bool) -> Path:
+    """A new file of a name that nobody else has. The system applies the umask, which a process
+    can only read by setting it for all of its threads; a `private` one nobody else may read until
+    it has the permissions of the file that it replaces."""
+    path = folder / f".tmp-{secrets.token_hex(8)}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666))
+    return path
+
+
 @contextmanager
 def replacing(path: Path, remedy: str = REMEDY) -> Iterator[BinaryIO]:
     """A file to write, which becomes `path`, durably, when all went well and else vanishes; makes
-    the parent folders. Where `path` is a link, the link is replaced and not what it points to.
+    the parent folders. It has the permissions of the file that it replaces, a new one those that
+    the umask leaves. Where `path` is a link, the link is replaced and not what it points to.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; says `remedy`.

@@ -3,12 +3,20 @@
 import errno
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kd_lightning.errors import UserError
-from kd_lightning.files import file_hash, sibling, write_atomic, write_json
+from kd_lightning.files import (
+    file_hash,
+    mode_of,
+    replacing_path,
+    sibling,
+    write_atomic,
+    write_json,
+)
 from tests.runs import ROOT, strict_json
 
 
@@ -25,6 +33,39 @@ def test_an_interrupted_write_keeps_the_old_file(
         write_atomic(tmp_path / "a", b"new and longer")
     assert (tmp_path / "a").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.fixture
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002], indirect=True)
+def test_a_new_file_is_open_to_whom_the_umask_leaves_it_to(tmp_path: Path, umask: int) -> None:
+    with replacing_path(tmp_path / "new" / "a") as part:
+        assert mode_of(part) == 0o666 & ~umask  # not for a moment to others
+    assert mode_of(tmp_path / "new" / "a") == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("umask", [0o022], indirect=True)
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path, umask: int, mode: int) -> None:
+    write_atomic(tmp_path / "a", b"old")
+    (tmp_path / "a").chmod(mode)
+    with replacing_path(tmp_path / "a") as part:
+        assert mode_of(part) == 0o600
+        part.write_bytes(b"new")
+    assert mode_of(tmp_path / "a") == mode
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("umask", [0o027], indirect=True)
+def test_a_file_in_place_of_a_link_is_new(tmp_path: Path, umask: int) -> None:
+    (tmp_path / "a").symlink_to("nowhere")
+    write_atomic(tmp_path / "a", b"new")
+    assert mode_of(tmp_path / "a") == 0o640
 
 
 def test_what_json_has_no_number_for_is_null(tmp_path: Path) -> None:

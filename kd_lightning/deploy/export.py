@@ -21,7 +21,7 @@ from kd_lightning.deploy.mpv import SUFFIX as MPV
 from kd_lightning.deploy.mpv import write_mpv
 from kd_lightning.deploy.parity import compare, tolerance_of
 from kd_lightning.errors import UserError
-from kd_lightning.files import unwritable
+from kd_lightning.files import mode_of, unwritable
 from kd_lightning.models.artifact import load_artifact, save_artifact
 from kd_lightning.models.checkpoint import load_checkpoint
 from kd_lightning.models.lookup import qualified_name
@@ -110,7 +110,8 @@ def _compare_int8(
 @contextmanager
 def _written_whole(target: Path) -> Iterator[Path]:
     """A name to write in a folder of its own; what lies there is moved beside `target` at the
-    end, the weights (.bin) before the graph that names them."""
+    end, the weights (.bin) before the graph that names them, with the permissions of what they
+    replace."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".export", dir=target.parent))
@@ -119,7 +120,10 @@ def _written_whole(target: Path) -> Iterator[Path]:
     try:
         yield folder / target.name
         for file in sorted(folder.iterdir(), key=lambda file: file.name == target.name):
-            os.replace(file, target.parent / file.name)
+            place = target.parent / file.name
+            if (kept := mode_of(place)) is not None:
+                file.chmod(kept)
+            os.replace(file, place)
     except OSError as error:
         raise unwritable(target, error) from None
     finally:

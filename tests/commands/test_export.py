@@ -8,6 +8,7 @@ import pytest
 
 from kd_lightning.commands import export
 from kd_lightning.deploy import export as exporting
+from kd_lightning.files import mode_of
 
 
 def test_the_weights_beside_a_graph_are_not_overwritten_unasked(
@@ -27,6 +28,17 @@ def test_a_broken_link_is_not_overwritten_unasked(tmp_path: Path, fast_weights: 
     (tmp_path / "a.onnx").symlink_to("none.onnx")
     assert export.main([str(fast_weights), "-o", str(tmp_path / "a.onnx")]) == 2
     assert (tmp_path / "a.onnx").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.xml", "a.kdw"])
+def test_a_replaced_export_keeps_its_permissions(
+    tmp_path: Path, fast_weights: Path, name: str
+) -> None:
+    pytest.importorskip("openvino")
+    (tmp_path / name).write_bytes(b"old")
+    (tmp_path / name).chmod(0o600)
+    assert export.main([str(fast_weights), "-o", str(tmp_path / name), "--force"]) == 0
+    assert mode_of(tmp_path / name) == 0o600
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.onnx", "a.xml"])
