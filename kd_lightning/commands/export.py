@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("kd-export", description=__doc__)
     add = parser.add_argument
     add("source", help="name of a student of the package, student.safetensors, or a .ckpt")
-    add("-o", "--output", type=Path, required=True, help=OUTPUT)
+    add("-o", "--output", required=True, help=OUTPUT)
     add("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="fp16, int8: .xml")
     add("--calibration", type=Path, help="folder of HR images for int8")
     add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
@@ -32,19 +32,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     source = find_weights(options.source)
-    if not options.output.suffix:
-        options.output /= f"{source.stem}.kdw"
-    for file in _written(options.output):
+    target = _target(options.output, source)
+    for file in _written(target):
         if os.path.lexists(file) and not options.force:
             raise UserError(f"{file} exists; use --force to overwrite it")
     from kd_lightning.deploy.export import export
     from kd_lightning.models.lookup import import_modules
 
     import_modules(options.imports)
-    measured = export(source, options.output, options.precision, options.calibration)
+    measured = export(source, target, options.precision, options.calibration)
     facts = ", ".join(f"{name} {value:.3g}" for name, value in measured.items())
-    print(f"{options.output} written" + (f" ({facts})" if facts else ""))
+    print(f"{target} written" + (f" ({facts})" if facts else ""))
     return 0
+
+
+def _target(output: str, source: Path) -> Path:
+    """The file that `output` names; for a folder, which exists as one, ends with a slash or has no
+    ending, the browser's file in it."""
+    path = Path(output)
+    is_folder = path.is_dir() or output.endswith("/") or not path.suffix
+    return path / f"{source.stem}.kdw" if is_folder else path
 
 
 def _written(output: Path) -> list[Path]:

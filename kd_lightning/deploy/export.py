@@ -63,8 +63,13 @@ def export(
         MPV: ("fp32",),
     }
     kinds |= {suffix: item.exports[suffix] for suffix, item in writers.items()}
-    if precision not in kinds.get(target.suffix, ()):
-        able = "; ".join(f"{suffix} in {', '.join(able)}" for suffix, able in kinds.items())
+    able = "; ".join(f"{suffix} in {', '.join(able)}" for suffix, able in kinds.items())
+    if target.suffix not in kinds:
+        ending = target.suffix or "a file without suffix"
+        raise UserError(
+            f"{target}: cannot write {ending}; exports are {able}; end a folder's name in /"
+        )
+    if precision not in kinds[target.suffix]:
         raise UserError(f"{target}: precision={precision} cannot be had; exports are {able}")
     network, metadata = load_any(source)
     if target.suffix == ".safetensors":

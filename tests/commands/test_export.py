@@ -60,6 +60,20 @@ def test_a_disk_that_takes_nothing_is_named_in_one_line(
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("folder", ["web", "web/", "web.v1/", "there.v1"])
+def test_a_folder_takes_the_browsers_file(tmp_path: Path, fast_weights: Path, folder: str) -> None:
+    (tmp_path / "there.v1").mkdir()
+    assert export.main([str(fast_weights), "-o", f"{tmp_path}/{folder}"]) == 0
+    assert [file.name for file in (tmp_path / folder).iterdir()] == ["fast.kdw"]
+
+
+def test_an_ending_of_no_export_is_named(tmp_path: Path, fast_weights: Path, capsys) -> None:
+    assert export.main([str(fast_weights), "-o", str(tmp_path / "web.v1")]) == 2
+    error = capsys.readouterr().err
+    assert "web.v1: cannot write .v1; exports are .safetensors" in error
+    assert "end a folder's name in /" in error and not list(tmp_path.iterdir())
+
+
 def test_an_error_that_nobody_foresaw_is_one_line_and_with_debug_a_traceback(
     tmp_path: Path, fast_weights: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
