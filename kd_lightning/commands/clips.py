@@ -1,10 +1,11 @@
 """kd-enhance on videos: in.mp4 -o out.mp4, folders and globs of clips, streams."""
 
 import argparse
+import glob
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,22 +67,41 @@ def given(options: argparse.Namespace) -> list[str]:
 
 
 def are_clips(options: argparse.Namespace) -> bool:
-    """Whether the inputs, or else the output, are videos."""
-    endings = [name for item in options.input for name in _names(item)]
-    videos = any(name.endswith(READABLE) for name in endings)
-    images = any(name.endswith(IMAGES) for name in endings)
+    """Whether the inputs, or else the output, are videos. Files that are named or match a glob say
+    so before what folders hold; a folder that holds both is one of images.
+
+    Raises:
+        UserError: the files are of both kinds.
+    """
+    files, held = _names(options.input)
+    videos, images = _of_kind(files, READABLE), _of_kind(files, IMAGES)
+    if videos and images:
+        raise UserError(
+            f"{videos[0]} is a video and {images[0]} an image; give them in two commands"
+        )
+    if not (videos or images):
+        videos, images = _of_kind(held, READABLE), _of_kind(held, IMAGES)
     if videos or images:
-        return videos and not images
+        return not images
     return bool(options.format) or (options.output or "").lower().endswith(tuple(CONTAINERS))
 
 
-def _names(item: str) -> list[str]:
-    """Of the files that an input stands for; those of a folder, too."""
-    path = Path(item)
-    if path.is_dir():
-        names = [entry.name.lower() for entry in path.iterdir()]
-        return [name for name in names if not name.startswith(".")]
-    return [item.lower()]
+def _names(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Files that are named or match a glob, and the names of those in folders."""
+    files, held = [], []
+    for item in inputs:
+        path = Path(item)
+        if path.is_dir():
+            held += [entry.name for entry in path.iterdir() if not entry.name.startswith(".")]
+        elif glob.has_magic(item) and not path.is_file():
+            files += sorted(p for p in glob.glob(item, recursive=True) if Path(p).is_file())
+        else:
+            files.append(item)
+    return files, held
+
+
+def _of_kind(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
+    return [name for name in names if name.lower().endswith(tuple(suffixes))]
 
 
 def run(options: argparse.Namespace) -> int:

@@ -36,11 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 all done, 1 an image failed and was skipped, 2 nothing could start."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    run = live.run if live.is_live(options) else _run
-    if run is _run and not (options.input and options.output):
+    run = live.run if live.is_live(options) else _files
+    if run is _files and not (options.input and options.output):
         parser.error("give inputs and -o OUTPUT (or a live stream: --camera, --show, --pipe, ...)")
-    run = clips.run if run is _run and clips.are_clips(options) else run
     return exit_status("kd-enhance", options.debug, lambda: run(options))
+
+
+def _files(options: argparse.Namespace) -> int:
+    return clips.run(options) if clips.are_clips(options) else _run(options)
 
 
 def _parser() -> argparse.ArgumentParser:

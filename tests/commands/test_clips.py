@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("av")
 
@@ -93,6 +94,36 @@ def test_folders_and_globs_go_to_a_folder_and_each_clips_trouble_is_its_own(
     assert sorted(path.name for path in out.iterdir()) == ["a.mp4", "b.mkv", "c.mp4"]
     assert call(f"{folder}/*.mkv", "-o", f"{out}/") == 1
     assert "use --force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("inputs", [["a.mp4", "b.png"], ["in", "b.png", "a.mp4"], ["[ab].*"]])
+def test_a_video_and_an_image_in_one_command_are_refused_by_name(
+    inputs: list[str], tmp_path: Path, call, capsys, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.mp4", Clip(times=(0,)))
+    Image.new("RGB", (8, 8)).save("b.png")
+    Path("in").mkdir()
+    assert call(*inputs, "-o", "out/") == 2
+    said = capsys.readouterr().err
+    assert said == "kd-enhance: a.mp4 is a video and b.png an image; give them in two commands\n"
+    assert not Path("out").exists()
+
+
+def test_a_folder_of_both_is_one_of_images_unless_a_video_is_named(
+    tmp_path: Path, call, capsys
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write(folder / "a.mp4", Clip(times=(0,)))
+    Image.new("RGB", (8, 8)).save(folder / "b.png")
+    assert call(folder, "-o", tmp_path / "images") == 0
+    assert "1 entry left out (1 .mp4)" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["b.png"]
+    clip = write(tmp_path / "c.mp4", Clip(times=(0,)))
+    assert call(clip, folder, "-o", tmp_path / "videos") == 0
+    assert "1 entry left out (1 .png)" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "videos").iterdir()) == ["a.mp4", "c.mp4"]
 
 
 @pytest.mark.parametrize(
