@@ -31,6 +31,8 @@ GUESS = 0.25  # seconds by which a duration may err that no stream states
 COPIED = ("audio", "subtitle", "attachment", "data")
 # Matroska's statistics of a stream, and which program coded it.
 COUNTS = re.compile("(DURATION|ENCODER|BPS|NUMBER_OF_|_STATISTICS_)", re.IGNORECASE)
+# Which kinds of MP4 a file is, which the next one says of itself.
+BRANDS = ("major_brand", "minor_version", "compatible_brands")
 # What frames may carry beside their pixels, as PyAV names it, and no encoder here is given.
 LEFT_OUT = {
     "A53_CC": "closed captions inside the video",
@@ -137,7 +139,8 @@ class Reader(Closing):
     @property
     def metadata(self) -> dict[str, str]:
         """Of the file: title, date, ..."""
-        return dict(self._container.metadata)
+        said: dict[str, str] = self._container.metadata
+        return {key: value for key, value in said.items() if key.lower() not in BRANDS}
 
     @property
     def stream_metadata(self) -> dict[str, str]:

@@ -6,7 +6,6 @@ import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -14,6 +13,21 @@ from typing import Any, BinaryIO
 from kd_lightning.errors import UserError
 from kd_lightning.files import replacing_path
 from kd_lightning.video.codecs import CODECS, DEFAULT_CODECS, Codec, check_quality
+from kd_lightning.video.containers import (
+    ENDINGS,
+    FRAGMENTS,
+    KEYS,
+    MIME_TYPES,
+    MOV,
+    codec_name,
+    held_by,
+    holds_picture,
+    is_picture,
+    must_be_held,
+    remedy,
+    takes,
+    unknown_tags,
+)
 from kd_lightning.video.formats import (
     FULL_RANGE,
     GREY,
@@ -31,12 +45,7 @@ from kd_lightning.yuv import Yuv, matrix_of_size, rgb_to_yuv, views
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 RATE = Fraction(30)  # frames a second, for encoders, where no source says
 LOSSLESS_RGB = "bgr0"  # as FFV1 takes it
-ASPECT = ("mp4", "mov")  # containers that hold the aspect of a pixel for codecs that do not
-# Codecs of sound and subtitles that FFmpeg writes into these and does not list.
-ALSO = {
-    "mpegts": ("aac", "mp2", "mp3", "ac3", "eac3", "dts", "opus", "dvb_subtitle", "dvb_teletext")
-}
-REMEDIES = (".mkv", ".mp4", ".nut")  # what holds most, first
+ASPECT = MOV  # containers that hold the aspect of a pixel for codecs that do not
 ROTATABLE = ("mp4", "mov", "matroska")  # containers that hold a display matrix
 
 
@@ -142,7 +151,7 @@ class Writer:
         place: Any = self._target
         if isinstance(place, Path):
             place = f"file:{self._stack.enter_context(replacing_path(place))}"
-        options = {"movflags": "+faststart"} if self.container in ("mp4", "mov") else {}
+        options = self._options()
         self._output = self._av.open(place, "w", format=self.container, options=options)
         self._stack.callback(self._abandon)
         self._add_video(first)
@@ -153,6 +162,23 @@ class Writer:
         early, self._early = self._early, []
         for packet in early:
             self.copy(packet)
+
+    def _options(self) -> dict[str, str]:
+        """Of the container."""
+        if self.container not in MOV:
+            return {}
+        flags = "faststart" if isinstance(self._target, Path) else FRAGMENTS
+        source = self._source
+        unknown = unknown_tags(self.container, source.metadata) if source else []
+        if source and unknown:
+            if any(is_picture(s) and self._holds_picture(s) for s in source.copied):
+                self.notes.append(
+                    f"left out: {', '.join(unknown)}; {self.container} cannot say them beside a "
+                    "picture"
+                )
+            else:
+                flags += f"+{KEYS}"
+        return {"movflags": flags}
 
     def _abandon(self) -> None:
         """Close the file without its end, after an error; harmless after `close`. Not where a
@@ -192,7 +218,7 @@ class Writer:
         context.colorspace = RGB_MATRIX if is_rgb else MATRIX_CODES[color.matrix]
         context.color_range = FULL_RANGE if color.full_range or is_rgb else LIMITED_RANGE
         context.color_primaries, context.color_trc = color.primaries, color.transfer
-        if codec.encoder == "libx265" and self.container in ("mp4", "mov"):
+        if codec.encoder == "libx265" and self.container in MOV:
             context.codec_tag = "hvc1"  # what Apple's players take
         if source and source.aspect not in (None, 1):
             if not codec.aspect and self.container not in ASPECT:
@@ -214,16 +240,17 @@ class Writer:
         self._picture = self._av.VideoFrame(width, height, self._format)
 
     def _add_copies(self, source: Reader) -> None:
-        able = self._held_by(self.container)
+        able = held_by(self.container)
         for stream in source.copied:
-            name = stream.codec_context.codec.canonical_name if stream.codec_context else ""
-            if stream.type == "data":
-                if not self._takes_data(stream):
-                    continue
-            elif stream.type != "attachment" and name not in able:
+            name = codec_name(stream)
+            if is_picture(stream) and not self._takes_picture(stream):
+                continue
+            if stream.type == "data" and not self._takes_data(stream):
+                continue
+            if must_be_held(stream) and name not in able:
                 raise UserError(
                     f"{self._shown}: {self.container} cannot hold the {stream.type} stream "
-                    f"{stream.index} ({name or 'unknown'}); {self._remedy(name)}"
+                    f"{stream.index} ({name or 'unknown'}); {remedy(source.copied)}"
                 )
             copy = self._output.add_stream_from_template(stream)
             copy.metadata.update(stream.metadata)
@@ -233,33 +260,43 @@ class Writer:
             self._output.set_chapters(source.chapters)
         self._output.metadata.update(source.metadata)
 
-    def _held_by(self, container: str) -> set[str]:
-        """Names of codecs."""
-        empty = self._av.open(BytesIO(), "w", format=container)
-        return {*empty.supported_codecs, *ALSO.get(container, ())}
+    def _holds_picture(self, stream: Any) -> bool:
+        """Whether the output holds a picture beside the film: of an MP4 in fragments, as it is sent
+        to a stream, FFmpeg makes an empty track of it."""
+        fragments = self.container in MOV and not isinstance(self._target, Path)
+        return holds_picture(self.container, stream) and not fragments
 
-    def _remedy(self, codec: str) -> str:
-        able = [suffix for suffix in REMEDIES if codec in self._held_by(CONTAINERS[suffix])]
-        return f"write {able[0]}" if able else "convert it first, with ffmpeg"
+    def _takes_picture(self, stream: Any) -> bool:
+        """Whether a picture beside the film is to be a stream: in Matroska it is an attached file,
+        which is written here. A note says where it is left out."""
+        name = codec_name(stream)
+        if not self._holds_picture(stream):
+            kind = "file" if isinstance(self._target, Path) else "stream"
+            self.notes.append(
+                f"the picture beside the film (stream {stream.index}, {name or 'unknown'}) is left "
+                f"out: a {kind} of {self.container} cannot hold it"
+            )
+            return False
+        if self.container != "matroska":
+            return True
+        for packet in self._early:  # FFmpeg gives pictures before all else
+            if packet.stream.index == stream.index:
+                called = stream.metadata.get("filename") or f"cover{ENDINGS[name]}"
+                self._output.add_attachment(called, MIME_TYPES[name], bytes(packet))
+        return False
 
     def _takes_data(self, stream: Any) -> bool:
-        """Whether the container takes a data stream; a note says where it does not. FFmpeg does
-        not tell, so the header of a file with it alone is tried."""
+        """Whether the container takes a data stream; a note says where it does not."""
         timecode = stream.metadata.get("timecode")
         if timecode and timecode == self._stream.metadata.get("timecode"):
             return False  # the video stream says it as well; .mov makes a stream of that
-        trial = self._av.open(BytesIO(), "w", format=self.container)
-        try:
-            trial.add_stream_from_template(stream)
-            trial.start_encoding()
-        except (self._av.error.FFmpegError, ValueError):
-            name = stream.metadata.get("handler_name") or stream.name or "unknown"
-            self.notes.append(
-                f"the data stream {stream.index} ({name}) is left out: {self.container} cannot "
-                "hold it"
-            )
-            return False
-        return True
+        if takes(self.container, stream):
+            return True
+        name = stream.metadata.get("handler_name") or stream.name or "unknown"
+        self.notes.append(
+            f"the data stream {stream.index} ({name}) is left out: {self.container} cannot hold it"
+        )
+        return False
 
     def _fill(self, frame: Frame) -> Any:
         """The `av.VideoFrame` to encode."""
