@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from kd_lightning.commands import clips
 from kd_lightning.commands.failures import say
+from kd_lightning.commands.jobs import refuse_existing
 from kd_lightning.errors import UserError
 from kd_lightning.models.pretrained import find_weights
 
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
             raise UserError(f"--weights {options.weights}: of several scales, {scales}; give one")
         (scale,), (height, width) = scales, source.size
         stats = _Stats(options.stats, stack)
+        source.tell = stats.changed
         sink: Sink = stack.enter_context(_sink(options, height * scale, width * scale, source.rate))
         budget = options.budget_ms / 1000 if options.budget_ms else 1 / source.rate
         ladder = Ladder(ways(students, on_middle), source.size, budget, stats.changed)
@@ -112,14 +114,21 @@ def _check(options: argparse.Namespace) -> None:
         "-o": options.output,
         "--tile": options.tile != "auto",
         "--max-pixels": options.max_pixels,
-        "--force": options.force,
     }
     for name in (*(name for name, given in meaningless.items() if given), *clips.given(options)):
         raise UserError(f"{name}: has no meaning for a live stream; leave it out")
     if options.pipe == options.stats == STDOUT:
         raise UserError("--pipe - and --stats -: standard output takes one; give --stats a file")
+    for target in (options.pipe, options.stats):
+        _refuse_existing(target, options.force)
     if options.budget_ms is not None and not options.budget_ms > 0:
         raise UserError(f"--budget-ms {options.budget_ms:g}: give milliseconds above 0")
+
+
+def _refuse_existing(target: str | None, force: bool) -> None:
+    """Named pipes and devices are there to be written to."""
+    if target and target != STDOUT and Path(target).is_file():
+        refuse_existing(Path(target), force)
 
 
 def _students(
@@ -160,7 +169,8 @@ def _sink(options: argparse.Namespace, height: int, width: int, rate: float) -> 
 
 
 class _Stats:
-    """JSON lines into a file, if one is wanted; changes of the policy are said as well."""
+    """JSON lines into a file, if one is wanted; changes of the policy, or of the stream's size, are
+    said as well."""
 
     def __init__(self, target: str | None, stack: ExitStack) -> None:
         self._file: TextIO | None = None

@@ -7,20 +7,26 @@ The moment of capture is when the decoded frame is there, or, for a file, when i
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
 
 from kd_lightning.errors import UserError
 from kd_lightning.stages import in_stage
 from kd_lightning.video.closing import Closing
 from kd_lightning.video.formats import pyav
+from kd_lightning.video.frame import Frame
 from kd_lightning.video.live import Captured
-from kd_lightning.video.reader import Reader
+from kd_lightning.video.orientation import turns_sides, upright
+from kd_lightning.video.reader import PIPE, Reader
 
 STDIN = "-"
 SILENCE = 10.0  # seconds without data after which a network stream has ended
 AT_ONCE = {"fpsprobesize": "0"}  # no frames are held back to learn the rate from
+FILTER = Image.Resampling.BICUBIC  # for frames of another size than the first
 STALL = 0.25  # seconds; a file that falls further behind goes on from where it is
 # sys.platform -> FFmpeg's format of camera devices, what turns a number into a name, options
 DEVICES: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -40,16 +46,28 @@ class LiveSource(Closing):
         reader: of an open stream; closed with this.
         paced: give each frame when it is due, as a camera would; else as soon as it is there.
 
+    Frames are upright, whatever the stream says of its rotation, and all of the size of the first:
+    others are scaled into it, between black bars where their shape is another.
+
     Attributes:
         rate: frames a second, as the stream says.
         size: height, width of a frame.
         problems: a line each for what was damaged and left out.
+        tell: called with a line, from the thread that reads, where the stream's size changes; until
+            it is set, the line goes to `problems`.
     """
 
     def __init__(self, reader: Reader, paced: bool = False) -> None:
         self._reader, self._paced = reader, paced
         self.rate = float(reader.info.rate)
-        self.size = reader.info.height, reader.info.width
+        self.tell: Callable[[str], None] = reader.problems.append
+        self._stored = reader.info.height, reader.info.width
+        self._matrix = reader.info.rotation
+        sides = turns_sides(self._matrix) if self._matrix else False
+        if sides is None:
+            self._matrix = None
+            self.problems.append("rotated by no multiple of 90 degrees: shown as it is stored")
+        self.size = self._stored[::-1] if sides else self._stored
         self._in_use = threading.Lock()
 
     def close(self) -> None:
@@ -68,6 +86,7 @@ class LiveSource(Closing):
                 frame = next(frames, None)
             if frame is None:
                 return
+            frame = self._as_shown(frame)
             now = time.monotonic()
             if not self._paced:
                 yield now, frame
@@ -78,6 +97,20 @@ class LiveSource(Closing):
             yield due, frame
             if now - due > STALL:
                 start += now - due
+
+    def _as_shown(self, frame: Frame) -> Frame:
+        """Upright, and of `size`."""
+        if frame.size != self._stored:
+            self._stored = frame.size
+            self.tell(
+                "the size changes to {1}x{0}; shown at {3}x{2}".format(*frame.size, *self.size)
+            )
+        if self._matrix:
+            frame = frame.with_image(upright(frame.pixels, self._matrix))
+        if frame.size != self.size:
+            fitted = ImageOps.pad(Image.fromarray(frame.pixels), self.size[::-1], FILTER)
+            frame = frame.with_image(np.asarray(fitted))
+        return frame
 
 
 def open_camera(camera: str) -> LiveSource:
@@ -109,7 +142,7 @@ def open_device(name: str, kind: str, options: dict[str, str], shown: str) -> Li
             f"{shown}: cannot be opened ({getattr(error, 'strerror', None) or error}); "
             + (f"there is {there}" if there else "this computer shows no camera")
         ) from None
-    return LiveSource(Reader(container, shown, on_error="skip"))
+    return LiveSource(Reader(container, shown, on_error="skip", any_size=True))
 
 
 def open_stream(name: str) -> LiveSource:
@@ -124,17 +157,17 @@ def open_stream(name: str) -> LiveSource:
 
 def _open_stream(name: str) -> LiveSource:
     if name != STDIN and ("://" not in name or Path(name).exists()):
-        return LiveSource(Reader(name, on_error="skip"), paced=True)
+        return LiveSource(Reader(name, on_error="skip", any_size=True), paced=True)
     av = pyav()
     shown = "standard input" if name == STDIN else name
     options = AT_ONCE | ({"rtsp_transport": "tcp"} if name.startswith("rtsp") else {})
     timeout = None if name == STDIN else SILENCE
     try:
-        container = av.open("pipe:0" if name == STDIN else name, options=options, timeout=timeout)
+        container = av.open(PIPE if name == STDIN else name, options=options, timeout=timeout)
     except (av.error.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{shown}: cannot be opened ({reason})") from None
-    return LiveSource(Reader(container, shown, on_error="skip"))
+    return LiveSource(Reader(container, shown, on_error="skip", any_size=True))
 
 
 def _device_name(camera: str, kind: str, numbered: str) -> str:

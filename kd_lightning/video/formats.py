@@ -3,9 +3,11 @@
 import types
 from typing import Any
 
+import numpy as np
+
 from kd_lightning.errors import UserError
-from kd_lightning.video.frame import UNSPECIFIED, Color
-from kd_lightning.yuv import Matrix, matrix_of_size
+from kd_lightning.video.frame import UNSPECIFIED, Color, Pixels
+from kd_lightning.yuv import Matrix, Yuv, matrix_of_size, pixels_of, read_planes
 
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 RGB_MATRIX = 0
@@ -63,3 +65,16 @@ def refuse(frame: Any, name: str) -> None:
         raise UserError(f"{name}: colour matrix {matrix_name}; {remedy} -vf colorspace=bt709")
     if frame.interlaced_frame:
         raise UserError(f"{name}: interlaced; {remedy} -vf bwdif")
+
+
+def image_of(frame: Any) -> Pixels | Yuv:
+    """RGB or planes of an `av.VideoFrame` that `refuse` accepts."""
+    kind = frame.format.name
+    if kind in RGB:
+        pixels: Pixels = frame.reformat(format="rgb24").to_ndarray()
+        return pixels
+    if kind == GREY:
+        y = pixels_of(frame.planes[0]).copy()
+        half = np.full(((y.shape[0] + 1) // 2, (y.shape[1] + 1) // 2), 128, np.uint8)
+        return Yuv(y, half, half)
+    return read_planes(frame.reformat(format=REPACKED[kind]) if kind in REPACKED else frame)

@@ -7,27 +7,26 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from io import IOBase
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
-
-import numpy as np
 
 from kd_lightning.errors import UserError
 from kd_lightning.video.closing import Closing
 from kd_lightning.video.formats import (
     FIELD_ORDERS,
-    GREY,
-    REPACKED,
-    RGB,
     frame_color,
+    image_of,
     pyav,
     refuse,
 )
-from kd_lightning.video.frame import Color, Frame, Pixels
-from kd_lightning.yuv import Yuv, pixels_of, read_planes
+from kd_lightning.video.frame import Color, Frame
+from kd_lightning.video.orientation import display_matrix
+from kd_lightning.video.rate import STEPS, guessed_rate, measured_rate, stated_rate
 
 OnError = Literal["stop", "skip"]
 GUESS = 0.25  # seconds by which a duration may err that no stream states
+PIPE = "pipe:0"  # FFmpeg's name of standard input
 COPIED = ("audio", "subtitle", "attachment", "data")
 # Matroska's statistics of a stream, and which program coded it.
 COUNTS = re.compile("(DURATION|ENCODER|BPS|NUMBER_OF_|_STATISTICS_)", re.IGNORECASE)
@@ -80,6 +79,7 @@ class Reader(Closing):
         container: FFmpeg's name of the container, for streams that do not show it.
         on_error: what a damaged packet, or a frame of another size or kind, does: it ends the
             video, or is left out. Either way a line of `problems` says so.
+        any_size: give frames of another size or kind than the first as they are, too.
 
     Attributes:
         copied: the streams beside the frames.
@@ -96,23 +96,29 @@ class Reader(Closing):
         shown: str | None = None,
         container: str | None = None,
         on_error: OnError = "stop",
+        any_size: bool = False,
     ) -> None:
         self.shown = shown or str(source)
         self.problems: list[str] = []
         self.left_out: list[str] = []
-        self._skip = on_error == "skip"
+        self._skip, self._any_size = on_error == "skip", any_size
         self._damaged = 0
         self._last: int | None = None
         self._av = pyav()
         self._container = self._open(source, container)
+        self._forward = self._container.name == PIPE or _goes_forward(source)
         self._stream = self._find_stream()
         live = source is self._container  # decoding several frames at once would delay each
         self._stream.thread_type = "SLICE" if live else "AUTO"
         others = [s for s in self._container.streams if s is not self._stream]
         self.copied = [s for s in others if s.type in (*COPIED, "video")]
         self.left_out += [f"stream {s.index}" for s in others if s not in self.copied]
+        stated = stated_rate(self._stream)
+        self._rate = stated or guessed_rate(self._stream)
         self._decoded = self._decode()
         self._waiting = list(self._until_first_frame())
+        if not stated:
+            self._rate = self._measure()
         self.info = self._describe()
 
     def close(self) -> None:
@@ -192,6 +198,11 @@ class Reader(Closing):
             if isinstance(item, Frame):
                 return
         reason = self.problems[0] if self.problems else "holds no frames"
+        if "mp4" in self._container.format.name and self._forward:
+            reason = (
+                "cannot be rewound, and the index of this video lies at its end: name the file, or "
+                "redirect it (< FILE)"
+            )
         raise UserError(f"{self.shown}: {reason}")
 
     def _describe(self) -> Info:
@@ -202,18 +213,23 @@ class Reader(Closing):
         return Info(
             first.height,
             first.width,
-            self._rate(),
+            self._rate,
             stream.time_base,
             None if length is None else float(length),
             frame_color(first),
             stream.sample_aspect_ratio or None,
-            _display_matrix(first),
+            display_matrix(first),
             first.format.name,
         )
 
-    def _rate(self) -> Fraction:
-        stream = self._stream
-        return Fraction(stream.average_rate or stream.guessed_rate or 30)
+    def _measure(self) -> Fraction:
+        """The rate of the first frames, which then wait."""
+        times = [item.pts * item.time_base for item in self._waiting if isinstance(item, Frame)]
+        while len(times) <= STEPS and (item := next(self._decoded, None)) is not None:
+            self._waiting.append(item)
+            if isinstance(item, Frame):
+                times.append(item.pts * item.time_base)
+        return measured_rate(times, self._rate)
 
     def _decode(self) -> Generator[Any, None, None]:
         for packet in self._packets():
@@ -254,6 +270,8 @@ class Reader(Closing):
             self._first = frame
             return ""
         first = self._first
+        if self._any_size:
+            return self._unreadable(frame)
         if (frame.height, frame.width) != (first.height, first.width):
             return (
                 f"its size changes from {first.width}x{first.height} to "
@@ -262,6 +280,14 @@ class Reader(Closing):
         if frame.format.name != first.format.name:
             return f"its frames change from {first.format.name} to {frame.format.name}"
         return "becomes interlaced" if frame.interlaced_frame else ""
+
+    def _unreadable(self, frame: Any) -> str:
+        """Why a frame cannot be restored; empty where it can."""
+        try:
+            refuse(frame, self.shown)
+        except UserError as error:
+            return str(error).removeprefix(f"{self.shown}: ")
+        return ""
 
     def _ends(self, trouble: str, where: Any) -> bool:
         """Whether `trouble`, of a packet or frame, ends the video."""
@@ -281,7 +307,7 @@ class Reader(Closing):
 
     def _frame(self, frame: Any) -> Frame:
         pts = frame.pts
-        step = max(1, round(1 / (self._rate() * frame.time_base)))
+        step = max(1, round(1 / (self._rate * frame.time_base)))
         if pts is None:
             pts = 0 if self._last is None else self._last + step
         if self._last is not None and pts <= self._last:
@@ -292,7 +318,7 @@ class Reader(Closing):
             what = LEFT_OUT.get(data.type.name)
             if what and what not in self.left_out:
                 self.left_out.append(what)
-        return Frame(_image(frame), pts, frame.time_base, frame.duration or 0, frame_color(frame))
+        return Frame(image_of(frame), pts, frame.time_base, frame.duration or 0, frame_color(frame))
 
     def _note_missing_end(self) -> None:
         """Says where the file promised more frames than there were."""
@@ -307,7 +333,7 @@ class Reader(Closing):
     def _promised_end(self) -> tuple[float, float] | None:
         """When the last frame ends, and how much too late that may be, in seconds."""
         stream, whole = self._stream, self._container
-        most = 0.6 / float(self._rate())
+        most = 0.6 / float(self._rate)
         start = float((stream.start_time or 0) * stream.time_base)
         if "mp4" in whole.format.name and stream.duration:
             return start + float(stream.duration * stream.time_base), most
@@ -321,23 +347,9 @@ class Reader(Closing):
         return None
 
 
-def _image(frame: Any) -> Pixels | Yuv:
-    kind = frame.format.name
-    if kind in RGB:
-        pixels: Pixels = frame.reformat(format="rgb24").to_ndarray()
-        return pixels
-    if kind == GREY:
-        y = pixels_of(frame.planes[0]).copy()
-        half = np.full(((y.shape[0] + 1) // 2, (y.shape[1] + 1) // 2), 128, np.uint8)
-        return Yuv(y, half, half)
-    return read_planes(frame.reformat(format=REPACKED[kind]) if kind in REPACKED else frame)
-
-
-def _display_matrix(frame: Any) -> tuple[int, ...] | None:
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            return tuple(int(number) for number in np.frombuffer(bytes(data), np.int32))
-    return None
+def _goes_forward(source: Any) -> bool:
+    """Whether a stream cannot be rewound; others that are read can be, or are not asked."""
+    return isinstance(source, IOBase) and not source.seekable()
 
 
 def _reason(error: Exception) -> str:

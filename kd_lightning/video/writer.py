@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -37,13 +38,13 @@ from kd_lightning.video.formats import (
     pyav,
 )
 from kd_lightning.video.frame import Color, Frame
+from kd_lightning.video.rate import FASTEST, USUAL
 from kd_lightning.video.reader import Info, Reader
 from kd_lightning.video.scheduling import ordinary_scheduling
 from kd_lightning.video.suffixes import CONTAINERS
 from kd_lightning.yuv import Yuv, matrix_of_size, rgb_to_yuv, views
 
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
-RATE = Fraction(30)  # frames a second, for encoders, where no source says
 LOSSLESS_RGB = "bgr0"  # as FFV1 takes it
 ASPECT = MOV  # containers that hold the aspect of a pixel for codecs that do not
 ROTATABLE = ("mp4", "mov", "matroska")  # containers that hold a display matrix
@@ -200,7 +201,7 @@ class Writer:
         if codec.crf is not None:
             options["crf"] = str(codec.crf if self._quality is None else self._quality)
         stream = self._output.add_stream(
-            codec.encoder, rate=source.rate if source else RATE, options=options
+            codec.encoder, rate=source.rate if source else USUAL, options=options
         )
         stream.width, stream.height = width, height
         stream.pix_fmt = self._format = pixel_format(codec, first, source)
@@ -220,6 +221,9 @@ class Writer:
         context.color_primaries, context.color_trc = color.primaries, color.transfer
         if codec.encoder == "libx265" and self.container in MOV:
             context.codec_tag = "hvc1"  # what Apple's players take
+        if codec.encoder == "libsvtav1":
+            context.framerate = min(context.framerate, Fraction(FASTEST))  # more it refuses
+            os.environ.setdefault("SVT_LOG", "1")  # errors alone, or it says twenty lines
         if source and source.aspect not in (None, 1):
             if not codec.aspect and self.container not in ASPECT:
                 raise UserError(

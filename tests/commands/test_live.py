@@ -28,6 +28,7 @@ from kd_lightning.video.reader import Reader
 from kd_lightning.video.writer import Encoding, Writer
 from kd_lightning.yuv import rgb_to_yuv
 from tests.runs import ROOT
+from tests.video.clips import Clip, write
 from tests.video.live_parts import FakeCamera
 
 RATE, FRAMES, HEIGHT, WIDTH = 30, 24, 36, 64
@@ -69,6 +70,44 @@ def test_a_file_as_a_camera_into_a_pipe_with_statistics(
     assert "kd-enhance: 64x36 at 30 frames/s, x2, with fast: " in said
     assert " of 2000 ms a frame" in said
     assert f"{total['shown']} of 24 frames shown, {total['dropped']} dropped; latency p50" in said
+
+
+@pytest.mark.parametrize("option", ["--pipe", "--stats"])
+def test_a_file_that_exists_is_kept_unless_forced(
+    option: str,
+    clip: str,
+    fast_weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("precious")
+    places = {"--pipe": os.devnull, "--stats": os.devnull} | {option: str(kept)}
+    command = [clip, *(word for pair in places.items() for word in pair)]
+    command += [*torch_alone(fast_weights), "--budget-ms", "2000"]
+    assert main(command) == 2
+    assert f"{kept} exists; use --force to overwrite it" in capsys.readouterr().err
+    assert kept.read_text() == "precious"
+    assert main([*command, "--force"]) == 0
+    assert not kept.read_bytes().startswith(b"precious")
+
+
+def test_a_change_of_size_is_said_while_the_stream_runs(
+    fast_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [
+        write(tmp_path / "small.ts", Clip(height=48, width=64)),
+        write(tmp_path / "large.ts", Clip(height=72, width=96, times=range(200, 400, 20))),
+    ]
+    source, pipe = tmp_path / "in.ts", tmp_path / "frames.rgb"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    command = [str(source), "--pipe", str(pipe), "--stats", str(tmp_path / "stats.jsonl")]
+    assert main([*command, *torch_alone(fast_weights), "--budget-ms", "2000"]) == 0
+    line = "the size changes to 96x72; shown at 64x48"
+    assert f"kd-enhance: {line}\n" in capsys.readouterr().err
+    lines = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    assert line in [each.get("change") for each in lines]
+    assert pipe.stat().st_size == lines[-1]["total"]["shown"] * 96 * 128 * 3
 
 
 RUNGS = {

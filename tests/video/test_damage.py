@@ -1,5 +1,6 @@
 """Damaged, cut and changing files: one clear line, and what can be saved is saved as asked."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,3 +125,19 @@ def test_any_flipped_bytes_end_in_a_file_or_in_one_line(
             assert not target.exists()
         else:
             assert times(target)
+
+
+def test_a_file_that_must_be_rewound_is_not_called_damaged_in_a_pipe(tmp_path: Path) -> None:
+    """Its index lies at the end, as cameras write it."""
+    clip = Clip("mjpeg", "yuvj420p", height=480, width=640, times=range(0, 400, 20))
+    source = write(tmp_path / "in.mp4", clip)
+    content = source.read_bytes()
+    assert content.index(b"moov") > 100_000, "nothing holds as much as lies before it"
+    with source.open("rb") as redirected, Reader(redirected, "standard input") as reader:
+        assert len(list(reader)) == 20
+    with subprocess.Popen(["cat", source], stdout=subprocess.PIPE) as pipe:
+        answer = (
+            r"^standard input: cannot be rewound, .*: name the file, or redirect it \(< FILE\)$"
+        )
+        with pytest.raises(UserError, match=answer):
+            Reader(pipe.stdout, "standard input")
