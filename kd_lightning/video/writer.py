@@ -13,22 +13,9 @@ from typing import Any, BinaryIO
 
 from kd_lightning.errors import UserError
 from kd_lightning.files import replacing_path
+from kd_lightning.video.beside import Beside, container_options
 from kd_lightning.video.codecs import CODECS, DEFAULT_CODECS, Codec, check_quality
-from kd_lightning.video.containers import (
-    ENDINGS,
-    FRAGMENTS,
-    KEYS,
-    MIME_TYPES,
-    MOV,
-    codec_name,
-    held_by,
-    holds_picture,
-    is_picture,
-    must_be_held,
-    remedy,
-    takes,
-    unknown_tags,
-)
+from kd_lightning.video.containers import MOV
 from kd_lightning.video.formats import (
     FULL_RANGE,
     GREY,
@@ -152,34 +139,20 @@ class Writer:
         place: Any = self._target
         if isinstance(place, Path):
             place = f"file:{self._stack.enter_context(replacing_path(place))}"
-        options = self._options()
+        whole, source = isinstance(place, str), self._source
+        beside = Beside(source, self.container, self._shown, whole) if source else None
+        options = container_options(self.container, whole, beside)
         self._output = self._av.open(place, "w", format=self.container, options=options)
         self._stack.callback(self._abandon)
         self._add_video(first)
-        if self._source:
-            self._add_copies(self._source)
+        if beside:
+            self._copies = beside.add(self._output, self._stream, self._early)
+            self.notes += beside.notes
         with ordinary_scheduling():
             self._output.start_encoding()
         early, self._early = self._early, []
         for packet in early:
             self.copy(packet)
-
-    def _options(self) -> dict[str, str]:
-        """Of the container."""
-        if self.container not in MOV:
-            return {}
-        flags = "faststart" if isinstance(self._target, Path) else FRAGMENTS
-        source = self._source
-        unknown = unknown_tags(self.container, source.metadata) if source else []
-        if source and unknown:
-            if any(is_picture(s) and self._holds_picture(s) for s in source.copied):
-                self.notes.append(
-                    f"left out: {', '.join(unknown)}; {self.container} cannot say them beside a "
-                    "picture"
-                )
-            else:
-                flags += f"+{KEYS}"
-        return {"movflags": flags}
 
     def _abandon(self) -> None:
         """Close the file without its end, after an error; harmless after `close`. Not where a
@@ -242,65 +215,6 @@ class Writer:
             stream.metadata.update(self._source.stream_metadata)
         self._stream = stream
         self._picture = self._av.VideoFrame(width, height, self._format)
-
-    def _add_copies(self, source: Reader) -> None:
-        able = held_by(self.container)
-        for stream in source.copied:
-            name = codec_name(stream)
-            if is_picture(stream) and not self._takes_picture(stream):
-                continue
-            if stream.type == "data" and not self._takes_data(stream):
-                continue
-            if must_be_held(stream) and name not in able:
-                raise UserError(
-                    f"{self._shown}: {self.container} cannot hold the {stream.type} stream "
-                    f"{stream.index} ({name or 'unknown'}); {remedy(source.copied)}"
-                )
-            copy = self._output.add_stream_from_template(stream)
-            copy.metadata.update(stream.metadata)
-            copy.disposition = stream.disposition
-            self._copies[stream.index] = copy
-        if source.chapters:
-            self._output.set_chapters(source.chapters)
-        self._output.metadata.update(source.metadata)
-
-    def _holds_picture(self, stream: Any) -> bool:
-        """Whether the output holds a picture beside the film: of an MP4 in fragments, as it is sent
-        to a stream, FFmpeg makes an empty track of it."""
-        fragments = self.container in MOV and not isinstance(self._target, Path)
-        return holds_picture(self.container, stream) and not fragments
-
-    def _takes_picture(self, stream: Any) -> bool:
-        """Whether a picture beside the film is to be a stream: in Matroska it is an attached file,
-        which is written here. A note says where it is left out."""
-        name = codec_name(stream)
-        if not self._holds_picture(stream):
-            kind = "file" if isinstance(self._target, Path) else "stream"
-            self.notes.append(
-                f"the picture beside the film (stream {stream.index}, {name or 'unknown'}) is left "
-                f"out: a {kind} of {self.container} cannot hold it"
-            )
-            return False
-        if self.container != "matroska":
-            return True
-        for packet in self._early:  # FFmpeg gives pictures before all else
-            if packet.stream.index == stream.index:
-                called = stream.metadata.get("filename") or f"cover{ENDINGS[name]}"
-                self._output.add_attachment(called, MIME_TYPES[name], bytes(packet))
-        return False
-
-    def _takes_data(self, stream: Any) -> bool:
-        """Whether the container takes a data stream; a note says where it does not."""
-        timecode = stream.metadata.get("timecode")
-        if timecode and timecode == self._stream.metadata.get("timecode"):
-            return False  # the video stream says it as well; .mov makes a stream of that
-        if takes(self.container, stream):
-            return True
-        name = stream.metadata.get("handler_name") or stream.name or "unknown"
-        self.notes.append(
-            f"the data stream {stream.index} ({name}) is left out: {self.container} cannot hold it"
-        )
-        return False
 
     def _fill(self, frame: Frame) -> Any:
         """The `av.VideoFrame` to encode."""

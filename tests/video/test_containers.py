@@ -137,7 +137,7 @@ def test_tags_that_cannot_be_said_beside_a_cover_are_named(
 ) -> None:
     source = with_extras(tmp_path / "in.mkv", "png", {"DIRECTOR": "her", "title": "a clip"})
     (note,) = through(source, tmp_path / "out.mp4", identity, Encoding("h264"))
-    assert note == "left out: DIRECTOR; mp4 cannot say them beside a picture"
+    assert note == "left out: DIRECTOR; mp4 has no place beside a picture"
     assert len(covers(tmp_path / "out.mp4")) == 1
 
 

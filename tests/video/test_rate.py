@@ -54,14 +54,6 @@ def test_more_frames_a_second_than_av1_counts_keep_their_times(
     assert times(target) == pytest.approx([moment / 600 for moment in moments], abs=1.1e-3)
 
 
-def test_av1_says_nothing_of_itself(
-    tmp_path: Path, identity: Runner, capfd: pytest.CaptureFixture[str]
-) -> None:
-    source = write(tmp_path / "in.mp4", Clip(height=64, width=64))
-    through(source, tmp_path / "out.mkv", identity, Encoding("av1"))
-    assert "Svt[info]" not in capfd.readouterr().err
-
-
 def test_a_pause_does_not_change_the_rate_and_one_frame_has_the_usual_one() -> None:
     usual = Fraction(30)
     assert measured_rate([Fraction(n, 25) for n in (0, 1, 2, 90, 91)], usual) == 25

@@ -1,5 +1,7 @@
 """Frames and their times through a file."""
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -47,3 +49,22 @@ def test_what_is_no_video_is_one_line(tmp_path: Path) -> None:
         Reader(tmp_path / "clip.mp4")
     with pytest.raises(UserError, match="no such file"):
         Reader(tmp_path / "missing.mp4")
+
+
+ENCODES = """
+import sys
+from fractions import Fraction
+import numpy as np
+from kd_lightning.video.frame import Frame
+from kd_lightning.video.writer import Encoding, Writer
+with Writer(sys.argv[1], Encoding(sys.argv[2])) as writer:
+    writer.write(Frame(np.zeros((64, 64, 3), np.uint8), 0, Fraction(1, 30)))
+"""
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1", "ffv1"])
+def test_encoders_say_nothing_of_themselves(codec: str, tmp_path: Path) -> None:
+    """In a process of its own: SVT-AV1 asks once how much it may say."""
+    program = [sys.executable, "-c", ENCODES, str(tmp_path / "out.mkv"), codec]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,133 @@
+"""What a file holds beside its frames: sound, subtitles, covers, chapters and tags of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from kd_lightning.errors import UserError
+from kd_lightning.video.containers import (
+    ENDINGS,
+    FRAGMENTS,
+    KEYS,
+    MIME_TYPES,
+    MOV,
+    codec_name,
+    held_by,
+    holds_picture,
+    is_picture,
+    must_be_held,
+    remedy,
+    takes,
+    unknown_tags,
+)
+from kd_lightning.video.reader import Reader
+
+
+class Beside:
+    """How it goes into one container.
+
+    Args:
+        source: whose it is.
+        container: FFmpeg's name.
+        shown: how messages name the output.
+        whole: it becomes a file; else a stream, which nothing rewinds.
+
+    Attributes:
+        notes: a line each for what is left out.
+    """
+
+    def __init__(self, source: Reader, container: str, shown: str, whole: bool) -> None:
+        self._source, self._container = source, container
+        self._shown, self._whole = shown, whole
+        self.notes: list[str] = []
+
+    def flags(self) -> str:
+        """Of MP4 and MOV, for the source's tags: with a leading plus, or empty."""
+        unknown = unknown_tags(self._container, self._source.metadata)
+        if not unknown:
+            return ""
+        if any(is_picture(s) and self._holds_picture(s) for s in self._source.copied):
+            names = ", ".join(unknown)
+            self.notes.append(f"left out: {names}; {self._container} has no place beside a picture")
+            return ""
+        return f"+{KEYS}"
+
+    def add(self, output: Any, video: Any, early: Iterable[Any]) -> dict[int, Any]:
+        """Add it to the `av` container `output`, whose header is not written yet.
+
+        Args:
+            output: see above.
+            video: its stream of frames.
+            early: the source's packets before the first frame, among which its pictures are.
+
+        Returns:
+            The source's index of each stream whose packets are to be copied -> its stream.
+
+        Raises:
+            UserError: a stream that the container cannot hold.
+        """
+        able, copies = held_by(self._container), dict[int, Any]()
+        for stream in self._source.copied:
+            name = codec_name(stream)
+            if is_picture(stream) and not self._takes_picture(stream, output, early):
+                continue
+            if stream.type == "data" and not self._takes_data(stream, video):
+                continue
+            if must_be_held(stream) and name not in able:
+                raise UserError(
+                    f"{self._shown}: {self._container} cannot hold the {stream.type} stream "
+                    f"{stream.index} ({name or 'unknown'}); {remedy(self._source.copied)}"
+                )
+            copy = output.add_stream_from_template(stream)
+            copy.metadata.update(stream.metadata)
+            copy.disposition = stream.disposition
+            copies[stream.index] = copy
+        if self._source.chapters:
+            output.set_chapters(self._source.chapters)
+        output.metadata.update(self._source.metadata)
+        return copies
+
+    def _holds_picture(self, stream: Any) -> bool:
+        """Of an MP4 in fragments, as it is sent to a stream, FFmpeg makes an empty track of it."""
+        fragments = self._container in MOV and not self._whole
+        return holds_picture(self._container, stream) and not fragments
+
+    def _takes_picture(self, stream: Any, output: Any, early: Iterable[Any]) -> bool:
+        """Whether a picture beside the film is to be a stream: in Matroska it is an attached file,
+        which is written here. A note says where it is left out."""
+        name = codec_name(stream)
+        if not self._holds_picture(stream):
+            self.notes.append(
+                f"the picture beside the film (stream {stream.index}, {name or 'unknown'}) is left "
+                f"out: a {'file' if self._whole else 'stream'} of {self._container} cannot hold it"
+            )
+            return False
+        if self._container != "matroska":
+            return True
+        for packet in early:
+            if packet.stream.index == stream.index and packet.size:
+                called = stream.metadata.get("filename") or f"cover{ENDINGS[name]}"
+                output.add_attachment(called, MIME_TYPES[name], bytes(packet))
+        return False
+
+    def _takes_data(self, stream: Any, video: Any) -> bool:
+        """Whether the container takes a data stream; a note says where it does not."""
+        timecode = stream.metadata.get("timecode")
+        if timecode and timecode == video.metadata.get("timecode"):
+            return False  # the video stream says it as well; .mov makes a stream of that
+        if takes(self._container, stream):
+            return True
+        name = stream.metadata.get("handler_name") or stream.name or "unknown"
+        self.notes.append(
+            f"the data stream {stream.index} ({name}) is left out: {self._container} cannot hold it"
+        )
+        return False
+
+
+def container_options(container: str, whole: bool, beside: Beside | None) -> dict[str, str]:
+    """FFmpeg's options of an output, which is a file (`whole`) or a stream."""
+    if container not in MOV:
+        return {}
+    flags = "faststart" if whole else FRAGMENTS
+    return {"movflags": flags + (beside.flags() if beside else "")}
