@@ -1,5 +1,6 @@
 """What a run is about to do, in a few lines."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ def summary(config: Mapping[str, Any], student: nn.Module, teacher: Any, degrada
     configuration; one line each."""
     data, trainer, loss = config["data"], config["trainer"], config["loss"]
     side = data["crop_size"]
-    steps = data["samples_per_epoch"] // data["batch_size"]
+    steps = _steps(data, trainer)
     lines = {
         "student": f"{type(student).__name__}, {_parameters(student)}",
         "teacher": getattr(teacher, "name", None) or getattr(teacher, "key", "none"),
@@ -26,6 +27,17 @@ def summary(config: Mapping[str, Any], student: nn.Module, teacher: Any, degrada
         "run folder": str(config["run_folder"]),
     }
     return "\n".join(f"{name:<11} {line}" for name, line in lines.items())
+
+
+def _steps(data: Mapping[str, Any], trainer: Mapping[str, Any]) -> int:
+    """Optimizer steps of an epoch."""
+    counts = (trainer.get(key, 1) for key in ("devices", "num_nodes"))
+    processes = math.prod(n for n in counts if isinstance(n, int) and n > 0)
+    batches = data["samples_per_epoch"] // (data["batch_size"] * processes)
+    limit = trainer.get("limit_train_batches")
+    if limit is not None:
+        batches = min(batches, limit if isinstance(limit, int) else int(batches * limit))
+    return -(-batches // int(trainer.get("accumulate_grad_batches", 1)))
 
 
 def _parameters(student: nn.Module) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from hydra.utils import instantiate
 
 from kd_lightning.distill.run import resolved
@@ -30,3 +31,21 @@ def test_summary_of_a_run_without_a_teacher() -> None:
     cfg = composed(Path("x"), "teacher=none", "loss.teacher_weight=0")
     said = summary(resolved(cfg), instantiate(cfg.student), None, instantiate(cfg.degradation))
     assert "teacher     none" in said.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        ([], 100),
+        (["trainer=ddp"], 50),
+        (["trainer=ddp", "+trainer.num_nodes=2"], 25),
+        (["trainer.limit_train_batches=7"], 7),
+        (["trainer.limit_train_batches=0.5"], 50),
+        (["+trainer.accumulate_grad_batches=3"], 34),
+    ],
+)
+def test_summary_counts_the_steps_that_an_epoch_has(overrides: list[str], steps: int) -> None:
+    sizes = ("data.batch_size=8", "data.samples_per_epoch=800", "teacher=none")
+    cfg = composed(Path("x"), *sizes, "loss.teacher_weight=0", *overrides)
+    said = summary(resolved(cfg), instantiate(cfg.student), None, instantiate(cfg.degradation))
+    assert f" epochs of {steps} steps, " in said
