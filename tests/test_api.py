@@ -17,7 +17,7 @@ import kd_lightning
 from kd_lightning import Enhancer
 from kd_lightning.deploy.enhance import enhance, enhance_frames
 from kd_lightning.errors import UserError
-from kd_lightning.imageio.images import read_image
+from kd_lightning.imageio.images import from_pillow, read_image
 from kd_lightning.models.artifact import load_artifact, save_artifact
 from kd_lightning.models.interpolate import super_resolve
 from kd_lightning.models.students import StudentFast
@@ -118,6 +118,15 @@ def test_frames_are_a_videos(enhancer: Enhancer) -> None:
         enhancer.frames(video), enhance_frames(enhancer.runner, video), strict=True
     ):
         assert np.array_equal(ours, expected)
+
+
+def test_a_clear_colour_of_16_bits_is_that_of_the_8_that_pillow_has_kept() -> None:
+    """Pillow keeps the colour as the file says it, and of the pixels the upper halves."""
+    image = Image.new("RGB", (4, 4), (200, 30, 30))
+    image.putpixel((1, 2), (255, 0, 0))
+    image.info["transparency"] = (65535, 0, 0)
+    alpha = from_pillow(image).pixels[..., 3]
+    assert alpha[2, 1] == 0 and (alpha == 255).sum() == 15
 
 
 def test_frames_go_through_in_tiles_where_these_are_asked_for(enhancer: Enhancer) -> None:

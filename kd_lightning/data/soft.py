@@ -37,6 +37,7 @@ class SoftPhotos:
         factors: pixels of a soft image for a pixel of the photograph, each above 1.
         recorded: the same of pieces that `recorder` then changes, each at least 1.
         recorder: a degradation of scale 1: what a camera does to a picture before anyone has it.
+            A codec's key has its library's version: another version is another recorder.
         seed: of the places and of the recorder's random numbers.
     """
 
@@ -67,20 +68,27 @@ class SoftPhotos:
         """Write the pieces that are not there yet, as RGB PNG.
 
         Raises:
-            UserError: a folder of photographs is missing, `root` cannot be written, or holds images
-                that were not made by these settings from these photographs.
+            UserError: a folder of photographs is missing, two photographs would have the same name,
+                `root` cannot be written, or holds images that were not made by these settings from
+                these photographs.
         """
         self._claim(root)
         factors = self.factors + self.recorded
         kinds = [""] * len(self.factors)
         kinds += [f"-{self.recorder.key}" for _ in self.recorded]
-        rng = np.random.default_rng(self.seed)
+        rng, written = np.random.default_rng(self.seed), set[Path]()
         for folder in self.folders:
             for stem, path in list_images(folder).items():
                 places = rng.random((len(factors), 2))
                 start = root / "train_HR" / f"{folder.parent.name}-{stem}"
                 names = [f"{start.name}-{f}{kind}" for f, kind in zip(factors, kinds, strict=True)]
                 files = [start.with_name(f"{name}.png") for name in names]
+                if start in written:
+                    raise UserError(
+                        f"{path}: another folder of data.source.folders has a photograph "
+                        f"{start.name}, too; rename one"
+                    )
+                written.add(start)
                 if all(file.exists() for file in files):
                     continue
                 photo = read_rgb(path)
@@ -94,7 +102,7 @@ class SoftPhotos:
     def _claim(self, root: Path) -> None:
         """Note in `root` what its images are made from and how, or compare it with the note."""
         settings = {
-            "photos": {folder.parent.name: _identity(folder) for folder in self.folders},
+            "photos": [f"{f.parent.name}/{f.name}: {_identity(f)}" for f in self.folders],
             "factors": self.factors,
             "recorded": self.recorded,
             "recorder": self.recorder.key if self.recorded else None,

@@ -56,12 +56,11 @@ def starts_again() -> bool:
 def refuse_used(folder: Path) -> None:
     """Raises UserError where `folder` holds a run, whose files a new one would replace one by one
     and take for its own."""
-    last = folder / "checkpoints" / "last.ckpt"
-    if last.is_file() or (folder / "student.safetensors").is_file():
-        raise UserError(
-            f"{folder} holds a run: ckpt_path={last} continues it; for a new one give another "
-            "run_folder, or remove this one"
-        )
+    last, rest = folder / "checkpoints" / "last.ckpt", "another run_folder, or remove this one"
+    if last.is_file():
+        raise UserError(f"{folder} holds a run: ckpt_path={last} continues it; or give {rest}")
+    if (folder / "student.safetensors").is_file():
+        raise UserError(f"{folder} holds a finished run: give {rest}")
 
 
 def finished(cfg: DictConfig, folder: Path) -> bool:

@@ -42,8 +42,8 @@ class DistillationModule(LightningModule):
             `kd_lightning.distill.losses.DistillationLoss` does.
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the learning-rate schedule from the optimizer; if it takes `total_steps`
-            (OneCycleLR), it gets the length of the run in optimizer steps.
-        interval: "epoch" or "step": when the schedule advances.
+            (OneCycleLR), it gets the length of the run, in what `interval` says.
+        interval: "epoch" or "step" (of the optimizer): when the schedule advances.
         tile: side in pixels of the network's input of the tiles that whole images are cut into.
         config: the run's resolved configuration, kept in checkpoints and loggers.
         features: a term beside `loss`, made for `student`.

@@ -36,6 +36,7 @@ class SpeedMonitor(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
             self.file = RunCSVLogger(self.folder, trainer.global_step or None, "speed.csv")
+        self.step = trainer.global_step
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
         self.began = time.perf_counter()

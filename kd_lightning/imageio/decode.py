@@ -150,7 +150,7 @@ def with_clear_colour(pixels: np.ndarray, image: Image.Image, raw_mode: str | No
     if clear is None or pixels.shape[2] not in (1, 3):
         return pixels
     levels = np.array(clear) * SPREAD.get(raw_mode or "", 1)
-    if raw_mode in SIXTEEN and pixels.dtype == np.uint8:  # of the pixels too, only these are left
+    if pixels.dtype == np.uint8 and np.any(levels > 255):  # of the pixels too, 8 bits are left
         levels >>= 8
     return _with_alpha(pixels, levels)
 

@@ -65,8 +65,9 @@ def read_image(source: Path | BinaryIO, name: str, max_pixels: int = MAX_PIXELS)
 
 
 def from_pillow(image: Image.Image) -> ImageData:
-    """An image that a program holds, as `read_image` gives that of a file, with two differences:
-    bilevel becomes RGB, and colours of which Pillow has kept 8 bits have 8.
+    """An image that a program holds, as `read_image` gives that of a file, with three differences:
+    bilevel becomes RGB, colours of which Pillow has kept 8 bits have 8, and of a grey image of 2 or
+    4 bits that is loaded already Pillow no longer says which of its levels is transparent.
 
     Raises:
         UserError: of a mode whose white is not known, or whose transparency Pillow cannot hold.

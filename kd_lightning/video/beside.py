@@ -23,6 +23,8 @@ from kd_lightning.video.containers import (
 )
 from kd_lightning.video.reader import Reader
 
+ATTACHING = ("matroska", "webm")  # containers that hold attached files
+
 
 class Beside:
     """How it goes into one container.
@@ -72,6 +74,8 @@ class Beside:
             name = codec_name(stream)
             if is_picture(stream) and not self._takes_picture(stream, output, early):
                 continue
+            if stream.type == "attachment" and not self._takes_attachment(stream):
+                continue
             if stream.type == "data" and not self._takes_data(stream, video):
                 continue
             if must_be_held(stream) and name not in able:
@@ -109,6 +113,17 @@ class Beside:
             if packet.stream.index == stream.index and packet.size:
                 called = stream.metadata.get("filename") or f"cover{ENDINGS[name]}"
                 output.add_attachment(called, MIME_TYPES[name], bytes(packet))
+        return False
+
+    def _takes_attachment(self, stream: Any) -> bool:
+        """Whether the container holds an attached file, such as a font; a note says where not."""
+        if self._container in ATTACHING:
+            return True
+        name = stream.metadata.get("filename") or "unknown"
+        self.notes.append(
+            f"the attached file {name} (stream {stream.index}) is left out: {self._container} "
+            "cannot hold it"
+        )
         return False
 
     def _takes_data(self, stream: Any, video: Any) -> bool:

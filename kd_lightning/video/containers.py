@@ -86,4 +86,5 @@ def unknown_tags(container: str, metadata: Mapping[str, str]) -> list[str]:
     file.seek(0)
     with av.open(file, metadata_errors="ignore") as written:
         known = {key.lower() for key in written.metadata}
-    return [key for key in metadata if key.lower() not in known]
+    known.add("timecode")  # which becomes a stream
+    return [key for key, value in metadata.items() if value and key.lower() not in known]

@@ -198,7 +198,7 @@ class Reader(Closing):
             if isinstance(item, Frame):
                 return
         reason = self.problems[0] if self.problems else "holds no frames"
-        if "mp4" in self._container.format.name and self._forward:
+        if "mp4" in self._container.format.name and self._forward and not self._damaged:
             reason = (
                 "cannot be rewound, and the index of this video lies at its end: name the file, or "
                 "redirect it (< FILE)"

@@ -60,6 +60,23 @@ def test_an_interrupted_set_is_completed_and_no_other_settings_use_its_folder(
         source().fetch(elsewhere.parent, tmp_path)
 
 
+def test_every_folder_counts_and_no_photograph_replaces_another(
+    photos: Path, tmp_path: Path
+) -> None:
+    more = tmp_path / photos.name / "more_HR"
+    more.mkdir(parents=True)
+    Image.new("RGB", (96, 96)).save(more / "other.png")
+    (more.parent / "train_HR").symlink_to(photos / "train_HR")
+    both = SoftPhotos(str(more.parent), ["train_HR", "more_HR"])
+    both.fetch(tmp_path / "root", tmp_path)
+    with pytest.raises(UserError, match="made with another photos"):
+        SoftPhotos(str(more.parent), ["more_HR"]).fetch(tmp_path / "root", tmp_path)
+    stem = next((photos / "train_HR").iterdir()).name
+    Image.new("RGB", (96, 96)).save(more / stem)
+    with pytest.raises(UserError, match=r"more_HR.*has a photograph .*rename one"):
+        both.fetch(tmp_path / "another", tmp_path)
+
+
 def test_recorded_pieces_lie_beside_the_others_behind_the_recorder(
     photos: Path, tmp_path: Path
 ) -> None:

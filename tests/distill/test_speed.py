@@ -72,10 +72,11 @@ def test_a_resumed_run_keeps_the_rows_before_it(tmp_path: Path) -> None:
     assert rows == pytest.approx(["4", "9", "14"])
 
 
-def test_a_step_of_several_batches_has_one_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [0, 200])
+def test_a_step_of_several_batches_has_one_row(start: int, tmp_path: Path) -> None:
     keeper = Keeper()
     trainer: Any = SimpleNamespace(
-        is_global_zero=True, global_step=0, world_size=1, log_every_n_steps=1, loggers=[keeper]
+        is_global_zero=True, global_step=start, world_size=1, log_every_n_steps=1, loggers=[keeper]
     )
     module: Any = SimpleNamespace(
         batch_size=4, device=torch.device("cpu"), images_seen=lambda: 8 * trainer.global_step
@@ -86,4 +87,4 @@ def test_a_step_of_several_batches_has_one_row(tmp_path: Path) -> None:
         monitor.on_train_batch_start(trainer, module)
         trainer.global_step += batch % 2  # an optimizer step after every second batch
         monitor.on_train_batch_end(trainer, module)
-    assert [step for step, _ in keeper.rows] == [0, 1, 2]
+    assert [step for step, _ in keeper.rows] == [start, start + 1, start + 2]

@@ -124,8 +124,12 @@ def test_tags_of_a_phone_are_kept_beside_the_usual_ones(
         assert file.metadata["major_brand"] == {".mp4": "isom", ".mov": "qt  "}[suffix]
 
 
-def test_usual_tags_stay_where_all_players_look_for_them(tmp_path: Path, identity: Runner) -> None:
-    source, target = with_extras(tmp_path / "in.mkv", tags=USUAL), tmp_path / "out.mp4"
+@pytest.mark.parametrize("beside", [{}, {"TIMECODE": "01:00:00:00"}])
+def test_usual_tags_stay_where_all_players_look_for_them(
+    beside: dict[str, str], tmp_path: Path, identity: Runner
+) -> None:
+    """A timecode becomes a stream, and is no reason to write tags in another way."""
+    source, target = with_extras(tmp_path / "in.mkv", tags=USUAL | beside), tmp_path / "out.mp4"
     assert through(source, target, identity, Encoding("h264")) == []
     assert b"\xa9nam" in target.read_bytes()
     with av.open(str(target)) as file:
@@ -139,6 +143,27 @@ def test_tags_that_cannot_be_said_beside_a_cover_are_named(
     (note,) = through(source, tmp_path / "out.mp4", identity, Encoding("h264"))
     assert note == "left out: DIRECTOR; mp4 has no place beside a picture"
     assert len(covers(tmp_path / "out.mp4")) == 1
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_an_attached_font_is_kept_or_named(suffix: str, tmp_path: Path, identity: Runner) -> None:
+    plain = write(tmp_path / "plain.mkv", Clip())
+    with av.open(str(plain)) as clip, av.open(str(tmp_path / "in.mkv"), "w") as out:
+        copy = out.add_stream_from_template(clip.streams.video[0])
+        out.add_attachment("font.ttf", "application/x-truetype-font", b"a font")
+        for packet in clip.demux():
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    target = tmp_path / f"out{suffix}"
+    notes = through(tmp_path / "in.mkv", target, identity, Encoding("h264"))
+    with av.open(str(target)) as file:
+        kept = [s.metadata["filename"] for s in file.streams if s.type == "attachment"]
+    if suffix == ".mkv":
+        assert (kept, notes) == (["font.ttf"], [])
+    else:
+        (note,) = notes
+        assert kept == [] and note.startswith("the attached file font.ttf (stream 1) is left out")
 
 
 class Pipe:

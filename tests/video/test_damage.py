@@ -127,6 +127,25 @@ def test_any_flipped_bytes_end_in_a_file_or_in_one_line(
             assert times(target)
 
 
+def test_damage_in_a_pipe_is_not_called_an_index_at_the_end(tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    plain, first = tmp_path / "plain.mp4", {"movflags": "faststart"}
+    write(plain, Clip("mjpeg", "yuvj420p"))
+    with av.open(str(plain)) as clip, av.open(str(source), "w", options=first) as out:
+        copy = out.add_stream_from_template(clip.streams.video[0])
+        for packet in clip.demux():
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    content = bytearray(source.read_bytes())
+    start = content.index(b"mdat") + 4
+    content[start:] = bytes(len(content) - start)
+    source.write_bytes(content)
+    pipe = subprocess.Popen(["cat", source], stdout=subprocess.PIPE)
+    with pipe, pytest.raises(UserError, match="damaged data"):
+        Reader(pipe.stdout, "standard input")
+
+
 def test_a_file_that_must_be_rewound_is_not_called_damaged_in_a_pipe(tmp_path: Path) -> None:
     """Its index lies at the end, as cameras write it."""
     clip = Clip("mjpeg", "yuvj420p", height=480, width=640, times=range(0, 400, 20))
