@@ -194,9 +194,6 @@ class TripletDataModule(LightningDataModule):
         """
         self._train, self._val = self._fit_selections()
         self._test = self._test_selections()
-        for name, selections in (("train", self._train), ("val", self._val)):
-            if not any(stems for _, stems in selections):
-                raise UserError(f"no image is left for data.{name}: add some, or change data.split")
         need = self.geometry.window * self.scale
         _check_sizes(
             self._train, need, f"a crop of data.crop_size={self.geometry.hr} and its margin"
@@ -204,7 +201,7 @@ class TripletDataModule(LightningDataModule):
         _check_sizes([*self._val, *self._test.values()], SSIM_WINDOW, "the window of SSIM")
 
     def train_dataloader(self) -> DataLoader[Any]:
-        items = _items(self._train)
+        items = _some(self._train, "train")
         sizes = [item.lr.shape[:2] for item in items]
         draws = CropDraws(sizes, self.geometry, self.seed, self.augment)
         crops = CropDataset(StoredImages(items), draws, self.geometry)
@@ -219,7 +216,7 @@ class TripletDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return _whole_images(_items(self._val), *self._rank_and_world())
+        return _whole_images(_some(self._val, "val"), *self._rank_and_world())
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
         dealt = self._rank_and_world()
@@ -319,6 +316,13 @@ def _at_least(key: str, value: int, least: int) -> None:
 
 def _items(selections: Sequence[Selection]) -> list[StoredImage]:
     return [item for triplets, stems in selections for item in stored_images(triplets, stems)]
+
+
+def _some(selections: Sequence[Selection], name: str) -> list[StoredImage]:
+    """At least one. Raises UserError for none."""
+    if not (items := _items(selections)):
+        raise UserError(f"no image is left for data.{name}: add some, or change data.split")
+    return items
 
 
 def _identity(selections: Sequence[Selection]) -> str:

@@ -199,8 +199,9 @@ def test_a_part_without_an_image_is_refused(
     folder = str(tmp_path / "hr")
     data = TripletDataModule([folder], [], split=split, crop_size=32, cache_dir=str(tmp_path))
     data.prepare_data()
+    data.setup()
     with pytest.raises(UserError, match=rf"no image is left for data\.{missing}"):
-        data.setup()
+        data.train_dataloader() if missing == "train" else data.val_dataloader()
 
 
 def test_a_split_and_a_validation_folder_exclude_each_other(data_root: Path) -> None:
