@@ -22,9 +22,9 @@ OPTIONS = (
 def main(folder: Path, photos: str, kills: int, seed: int) -> None:
     rng, log, words = random.Random(seed), folder / "log", (*OPTIONS, f"data.root={photos}")
     whole = folder / "whole"
-    for _ in range(2):  # the second time nothing is left to prepare
+    for run in (folder / "first", whole):  # the second time nothing is left to prepare
         began = time.monotonic()
-        assert wait(start(log, *words, f"hydra.run.dir={whole}")) == 0, log.read_text()
+        assert wait(start(log, *words, f"hydra.run.dir={run}")) == 0, log.read_text()
         duration = time.monotonic() - began
     dealt = mid_training = runs = 0
     while dealt < kills:
