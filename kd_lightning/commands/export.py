@@ -2,14 +2,13 @@
 checked against torch."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from kd_lightning.commands.enhance import IMPORT
 from kd_lightning.commands.failures import exit_status
-from kd_lightning.errors import UserError
+from kd_lightning.commands.jobs import refuse_existing
 from kd_lightning.models.pretrained import find_weights
 
 OUTPUT = "name.safetensors, .onnx, .xml, .kdw (browser; a folder takes NAME.kdw) or .glsl (mpv)"
@@ -34,8 +33,7 @@ def _run(options: argparse.Namespace) -> int:
     source = find_weights(options.source)
     target = _target(options.output, source)
     for file in _written(target):
-        if os.path.lexists(file) and not options.force:
-            raise UserError(f"{file} exists; use --force to overwrite it")
+        refuse_existing(file, options.force)
     from kd_lightning.deploy.export import export
     from kd_lightning.models.lookup import import_modules
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kd_lightning.errors import UserError
 from kd_lightning.video.containers import (
+    ATTACHING,
     ENDINGS,
     FRAGMENTS,
     KEYS,
@@ -22,8 +23,6 @@ from kd_lightning.video.containers import (
     unknown_tags,
 )
 from kd_lightning.video.reader import Reader
-
-ATTACHING = ("matroska", "webm")  # containers that hold attached files
 
 
 class Beside:

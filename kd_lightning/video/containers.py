@@ -20,6 +20,7 @@ REMEDIES = (".mkv", ".mp4", ".nut")  # what holds most, first
 MIME_TYPES = {"mjpeg": "image/jpeg", "png": "image/png"}
 ENDINGS = {"mjpeg": ".jpg", "png": ".png"}
 PICTURED = ("mp4", "matroska")  # containers that hold pictures beside a film
+ATTACHING = ("matroska", "webm")  # containers that hold attached files
 KEYS = "use_metadata_tags"  # FFmpeg's flag for tags under any name, as QuickTime has them
 # The header first and then fragments, which need no way back; it waits for the first packets, which
 # say when each stream begins.
