@@ -95,9 +95,10 @@ def test_video_at_the_same_size_equals_torch_and_keeps_it(watched: Any, same_siz
     """It plays on while the scale is chosen."""
     watched.select_option("#scale", "1")
     watched.wait_for_selector("#status:text-matches('64 . 48 to 64 . 48. same on')")
-    until(watched, FRAMES)
+    until(watched, "document.querySelector('#after').width == 64")
     watched.click("#play")
     watched.wait_for_selector("#play:has-text('Play')")
+    watched.wait_for_timeout(300)
     before, after = map(decoded, watched.evaluate(CANVASES))
     assert after.shape == before.shape == (48, 64, 3)
     assert difference(after, restored(same_size, before)) <= 2
@@ -110,6 +111,16 @@ def test_another_student_restores_a_video_that_stands_still(watched: Any) -> Non
     watched.evaluate("document.querySelector('#after').width = 1")
     watched.select_option("#engine", "wasm")
     until(watched, "document.querySelector('#after').width == 128")
+
+
+def test_another_student_restores_the_frame_in_view_of_a_video_whose_next_one_is_late(
+    watched: Any,
+) -> None:
+    watched.evaluate("HTMLVideoElement.prototype.requestVideoFrameCallback = () => 0")
+    watched.wait_for_timeout(300)
+    watched.select_option("#scale", "1")
+    until(watched, "document.querySelector('#after').width == 64")
+    assert not watched.evaluate("document.querySelector('#video').paused")
 
 
 def test_another_scale_while_a_paused_frame_is_worked_on_leaves_nothing_of_the_former(

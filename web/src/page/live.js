@@ -67,9 +67,11 @@ export class Live {
     if (this.#resume) this.#video.pause();
   }
 
-  /** With another student the frame in view is shown again, also of a video that stands still. */
+  /** With another student the frame in view is shown again: a video that plays may be paused before
+   * its next one. */
   refresh() {
-    if (this.#video.paused && this.#video.videoWidth) this.#loop.put(new VideoFrame(this.#video));
+    const { HAVE_CURRENT_DATA } = HTMLMediaElement;
+    if (this.#video.readyState >= HAVE_CURRENT_DATA) this.#loop.put(new VideoFrame(this.#video));
   }
 
   async #show(frame) {
