@@ -14,18 +14,18 @@ from typing import Any, BinaryIO, Literal
 from kd_lightning.errors import UserError
 from kd_lightning.video.closing import Closing
 from kd_lightning.video.formats import (
-    FIELD_ORDERS,
     frame_color,
     image_of,
     pyav,
     refuse,
 )
 from kd_lightning.video.frame import Color, Frame
+from kd_lightning.video.length import promised_end, stated_seconds
+from kd_lightning.video.opening import film_of, open_container, reason
 from kd_lightning.video.orientation import display_matrix
 from kd_lightning.video.rate import STEPS, guessed_rate, measured_rate, stated_rate
 
 OnError = Literal["stop", "skip"]
-GUESS = 0.25  # seconds by which a duration may err that no stream states
 PIPE = "pipe:0"  # FFmpeg's name of standard input
 COPIED = ("audio", "subtitle", "attachment", "data")
 # Matroska's statistics of a stream, and which program coded it.
@@ -105,9 +105,9 @@ class Reader(Closing):
         self._damaged = 0
         self._last: int | None = None
         self._av = pyav()
-        self._container = self._open(source, container)
+        self._container = open_container(source, self.shown, container)
         self._forward = self._container.name == PIPE or _goes_forward(source)
-        self._stream = self._find_stream()
+        self._stream = film_of(self._container, self.shown)
         live = source is self._container  # decoding several frames at once would delay each
         self._stream.thread_type = "SLICE" if live else "AUTO"
         others = [s for s in self._container.streams if s is not self._stream]
@@ -154,68 +154,28 @@ class Reader(Closing):
         said: dict[str, str] = self._stream.metadata
         return {key: value for key, value in said.items() if not COUNTS.match(key)}
 
-    def _open(self, source: Any, container: str | None) -> Any:
-        name = source
-        if isinstance(source, self._av.container.InputContainer):
-            return source
-        if isinstance(source, str | Path):
-            if Path(source).exists():
-                name = f"file:{source}"
-            elif "://" not in str(source):
-                raise UserError(f"{self.shown}: no such file")
-        try:
-            return self._av.open(name, format=container, metadata_errors="ignore")
-        except (self._av.error.FFmpegError, ValueError) as error:
-            raise UserError(
-                f"{self.shown}: not a video that can be read ({_reason(error)})"
-            ) from None
-
-    def _find_stream(self) -> Any:
-        streams = self._container.streams.video
-        films = [s for s in streams if not s.disposition & self._av.stream.Disposition.attached_pic]
-        if not films:
-            kinds = sorted({stream.type for stream in self._container.streams})
-            only = f"only {', '.join(kinds)}" if kinds else "nothing"
-            raise UserError(f"{self.shown}: holds no video stream, {only}")
-        film = films[0]
-        if film.codec_context is None:
-            raise UserError(f"{self.shown}: nothing here decodes its video stream")
-        if int(film.codec_context.field_order or 0) in FIELD_ORDERS:
-            raise UserError(
-                f"{self.shown}: interlaced; convert it first: ffmpeg -i {self.shown} -vf bwdif"
-            )
-        if film.metadata.get("alpha_mode") == "1":
-            raise UserError(
-                f"{self.shown}: has alpha, which is not kept; convert it first: ffmpeg -i "
-                f"{self.shown} -pix_fmt yuv420p"
-            )
-        return film
-
     def _until_first_frame(self) -> Iterator[Any]:
         """What lies before the first frame, and that."""
         for item in self._decoded:
             yield item
             if isinstance(item, Frame):
                 return
-        reason = self.problems[0] if self.problems else "holds no frames"
+        trouble = self.problems[0] if self.problems else "holds no frames"
         if "mp4" in self._container.format.name and self._forward and not self._damaged:
-            reason = (
+            trouble = (
                 "cannot be rewound, and the index of this video lies at its end: name the file, or "
                 "redirect it (< FILE)"
             )
-        raise UserError(f"{self.shown}: {reason}")
+        raise UserError(f"{self.shown}: {trouble}")
 
     def _describe(self) -> Info:
         first, stream = self._first, self._stream
-        length = stream.duration * stream.time_base if stream.duration else None
-        if length is None and self._container.duration:
-            length = Fraction(self._container.duration, self._av.time_base)
         return Info(
             first.height,
             first.width,
             self._rate,
             stream.time_base,
-            None if length is None else float(length),
+            stated_seconds(self._container, stream),
             frame_color(first),
             stream.sample_aspect_ratio or None,
             display_matrix(first),
@@ -240,7 +200,7 @@ class Reader(Closing):
             try:
                 frames = packet.decode()
             except self._av.error.FFmpegError as error:
-                if self._ends(f"damaged data ({_reason(error)})", packet):
+                if self._ends(f"damaged data ({reason(error)})", packet):
                     return
                 continue
             for frame in frames:
@@ -259,7 +219,7 @@ class Reader(Closing):
             except StopIteration:
                 return
             except self._av.error.FFmpegError as error:
-                self._note(f"ends in damaged data ({_reason(error)})")
+                self._note(f"ends in damaged data ({reason(error)})")
                 return
             yield packet
 
@@ -322,7 +282,7 @@ class Reader(Closing):
 
     def _note_missing_end(self) -> None:
         """Says where the file promised more frames than there were."""
-        promised = self._promised_end()
+        promised = promised_end(self._container, self._stream, self._rate, not self.copied)
         if self.problems or promised is None:
             return
         end, tolerated = promised
@@ -330,27 +290,7 @@ class Reader(Closing):
         if end - last > tolerated:
             self._note(f"ends at {last:.2f} s, {end - last:.2f} s before it should")
 
-    def _promised_end(self) -> tuple[float, float] | None:
-        """When the last frame ends, and how much too late that may be, in seconds."""
-        stream, whole = self._stream, self._container
-        most = 0.6 / float(self._rate)
-        start = float((stream.start_time or 0) * stream.time_base)
-        if "mp4" in whole.format.name and stream.duration:
-            return start + float(stream.duration * stream.time_base), most
-        if "matroska" in whole.format.name and (
-            tag := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
-        ):
-            hours, minutes, seconds = map(float, tag.groups())
-            return 3600 * hours + 60 * minutes + seconds, most  # from 0 on
-        if whole.duration and not self.copied:  # else of the longest, or a guess
-            return start + whole.duration / self._av.time_base, GUESS
-        return None
-
 
 def _goes_forward(source: Any) -> bool:
     """Whether a stream cannot be rewound; others that are read can be, or are not asked."""
     return isinstance(source, IOBase) and not source.seekable()
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split())[:120]
