@@ -7,7 +7,7 @@ import time
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeGuard
 
 from kd_lightning.commands import clips
 from kd_lightning.commands.failures import say
@@ -119,16 +119,25 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"{name}: has no meaning for a live stream; leave it out")
     if options.pipe == options.stats == STDOUT:
         raise UserError("--pipe - and --stats -: standard output takes one; give --stats a file")
-    for target in (options.pipe, options.stats):
-        _refuse_existing(target, options.force)
+    taken = {Path(name).resolve() for name in options.input}
+    for name, target in (("--pipe", options.pipe), ("--stats", options.stats)):
+        if not _becomes_file(target):
+            continue
+        path = Path(target)
+        if path.resolve() in taken:
+            raise UserError(f"{name} {target}: is taken already; give it a file of its own")
+        taken.add(path.resolve())
+        if path.exists():
+            refuse_existing(path, options.force)
     if options.budget_ms is not None and not options.budget_ms > 0:
         raise UserError(f"--budget-ms {options.budget_ms:g}: give milliseconds above 0")
 
 
-def _refuse_existing(target: str | None, force: bool) -> None:
+def _becomes_file(target: str | None) -> TypeGuard[str]:
     """Named pipes and devices are there to be written to."""
-    if target and target != STDOUT and Path(target).is_file():
-        refuse_existing(Path(target), force)
+    if not target or target == STDOUT:
+        return False
+    return Path(target).is_file() or not Path(target).exists()
 
 
 def _students(

@@ -92,6 +92,30 @@ def test_a_file_that_exists_is_kept_unless_forced(
     assert not kept.read_bytes().startswith(b"precious")
 
 
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (["--pipe", "{new}", "--stats", "{new}"], "--stats {new}: is taken already"),
+        (["--pipe", os.devnull, "--stats", "{clip}"], "--stats {clip}: is taken already"),
+        (["--pipe", "{clip}"], "--pipe {clip}: is taken already"),
+    ],
+)
+def test_frames_figures_and_the_input_never_share_a_file(
+    places: list[str],
+    said: str,
+    clip: str,
+    fast_weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names, before = {"new": str(tmp_path / "new"), "clip": clip}, Path(clip).read_bytes()
+    given = [place.format(**names) for place in places]
+    assert main([clip, *given, *torch_alone(fast_weights), "--force"]) == 2
+    assert said.format(**names) in capsys.readouterr().err
+    assert Path(clip).read_bytes() == before
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_change_of_size_is_said_while_the_stream_runs(
     fast_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
