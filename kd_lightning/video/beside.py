@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from kd_lightning.errors import UserError
 from kd_lightning.video.containers import (
@@ -101,11 +101,7 @@ class Beside:
         which is written here. A note says where it is left out."""
         name = codec_name(stream)
         if not self._holds_picture(stream):
-            self.notes.append(
-                f"the picture beside the film (stream {stream.index}, {name or 'unknown'}) is left "
-                f"out: a {'file' if self._whole else 'stream'} of {self._container} cannot hold it"
-            )
-            return False
+            return self._left_out("picture beside the film", name, stream)
         if self._container != "matroska":
             return True
         for packet in early:
@@ -118,12 +114,7 @@ class Beside:
         """Whether the container holds an attached file, such as a font; a note says where not."""
         if self._container in ATTACHING:
             return True
-        name = stream.metadata.get("filename") or "unknown"
-        self.notes.append(
-            f"the attached file {name} (stream {stream.index}) is left out: {self._container} "
-            "cannot hold it"
-        )
-        return False
+        return self._left_out("attached file", stream.metadata.get("filename"), stream)
 
     def _takes_data(self, stream: Any, video: Any) -> bool:
         """Whether the container takes a data stream; a note says where it does not."""
@@ -132,9 +123,14 @@ class Beside:
             return False  # the video stream says it as well; .mov makes a stream of that
         if takes(self._container, stream):
             return True
-        name = stream.metadata.get("handler_name") or stream.name or "unknown"
+        name = stream.metadata.get("handler_name") or stream.name
+        return self._left_out("data", name, stream)
+
+    def _left_out(self, what: str, name: str | None, stream: Any) -> Literal[False]:
+        kind = "file" if self._whole else "stream"
         self.notes.append(
-            f"the data stream {stream.index} ({name}) is left out: {self._container} cannot hold it"
+            f"the {what} (stream {stream.index}, {name or 'unknown'}) is left out: a {kind} of "
+            f"{self._container} cannot hold it"
         )
         return False
 

@@ -163,7 +163,7 @@ def test_an_attached_font_is_kept_or_named(suffix: str, tmp_path: Path, identity
         assert (kept, notes) == (["font.ttf"], [])
     else:
         (note,) = notes
-        assert kept == [] and note.startswith("the attached file font.ttf (stream 1) is left out")
+        assert kept == [] and note.startswith("the attached file (stream 1, font.ttf) is left out")
 
 
 class Pipe:

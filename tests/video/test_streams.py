@@ -114,7 +114,7 @@ def test_a_data_stream_is_copied_where_the_container_takes_it_and_else_named(
         before, after = ([c for s in packets(p, "data") for _, c in s] for p in (source, target))
         assert len(before) == 10
         assert after == (before if kept else [])
-        named = ["the data stream 1 (bin_data) is left out: "]
+        named = ["the data (stream 1, bin_data) is left out: "]
         assert [note[: len(named[0])] for note in writer.notes] == ([] if kept else named)
 
 
