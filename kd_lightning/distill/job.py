@@ -10,10 +10,10 @@ from omegaconf import DictConfig, open_dict
 
 from kd_lightning.distill.lock import sole_writer
 from kd_lightning.distill.marks import unmark
-from kd_lightning.distill.processes import is_first_process
+from kd_lightning.distill.processes import is_first_process, refuse_other_count
 from kd_lightning.distill.results import config_hash
 from kd_lightning.distill.resume import read_checkpoint
-from kd_lightning.distill.run import precision_for_device, resolved, tell, train
+from kd_lightning.distill.run import is_on_cpu, precision_for_device, resolved, tell, train
 from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import load_artifact
 
@@ -28,9 +28,11 @@ def job(cfg: DictConfig) -> float | None:
     other new run wants a folder that holds no run.
 
     Raises:
-        UserError: as `train`; the folder holds another run.
+        UserError: as `train`; the folder holds another run; torchrun has started other processes.
         Busy: another process writes into the run folder.
     """
+    devices, nodes = (cfg.trainer.get(key, 1) for key in ("devices", "num_nodes"))
+    refuse_other_count(devices, nodes, is_on_cpu(cfg))
     folder = Path(cfg.run_folder)
     with sole_writer(folder) if is_first_process() else nullcontext():
         if cfg.ckpt_path is None and starts_again():

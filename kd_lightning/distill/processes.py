@@ -31,6 +31,30 @@ def is_first_process() -> bool:
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
+def refuse_other_count(devices: Any, nodes: int, on_cpu: bool) -> None:
+    """Refuse more processes of torchrun than the run has, which would be its doubles, or fewer.
+
+    Args:
+        devices: of Lightning's trainer; only numbers are checked, and "auto" on a CPU, which is 1.
+        nodes: machines.
+        on_cpu: whether the run is on the CPU.
+
+    Raises:
+        UserError: another number than torchrun has started.
+    """
+    if devices == "auto" and on_cpu:
+        devices = 1
+    if "TORCHELASTIC_RUN_ID" not in os.environ or not isinstance(devices, int) or devices < 1:
+        return
+    started, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    if devices * nodes != started:
+        machines = f" trainer.num_nodes={started // here}" if started > here else ""
+        raise UserError(
+            f"torchrun has started {started} processes, and the run has {devices * nodes}: give "
+            f"trainer=ddp trainer.devices={here}{machines}"
+        )
+
+
 class JobLauncher(_SubprocessScriptLauncher):
     """Lightning's launcher, for one job of a sweep too, and with a word on why a run ends.
 

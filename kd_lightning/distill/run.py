@@ -129,12 +129,15 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def precision_for_device(cfg: DictConfig, say: bool = True) -> None:
-    """Replace fp16 by fp32 where it would run on a CPU, and `say` so."""
-    on_cpu = cfg.trainer.get("accelerator") == "cpu" or not (
+def is_on_cpu(cfg: DictConfig) -> bool:
+    return cfg.trainer.get("accelerator") == "cpu" or not (
         torch.cuda.is_available() or torch.backends.mps.is_available()
     )
-    if on_cpu and cfg.precision.lightning == "16-mixed":
+
+
+def precision_for_device(cfg: DictConfig, say: bool = True) -> None:
+    """Replace fp16 by fp32 where it would run on a CPU, and `say` so."""
+    if is_on_cpu(cfg) and cfg.precision.lightning == "16-mixed":
         if say:
             tell("precision=fp16 needs a GPU: running in fp32 on this CPU (bf16 also works)")
         with open_dict(cfg):

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from kd_lightning.distill.processes import refuse_other_count
 from kd_lightning.distill.run import train
+from kd_lightning.errors import UserError
 from tests.distill.test_resume import SMALL, assert_same_run
 from tests.runs import ROOT, TINY, tiny_run
 
@@ -148,6 +150,46 @@ def test_torchrun_starts_one_run_and_one_teacher_pass_over_its_processes(
     assert len(rows(run)) == len(rows(two))
 
 
+@pytest.mark.parametrize(
+    ("devices", "nodes", "started", "here", "said"),
+    [
+        (1, 1, 2, 2, "the run has 1: give trainer=ddp trainer.devices=2"),
+        ("auto", 1, 2, 2, "the run has 1: give trainer=ddp trainer.devices=2"),
+        (4, 1, 2, 2, "the run has 4: give trainer=ddp trainer.devices=2"),
+        (4, 1, 8, 4, "the run has 4: give trainer=ddp trainer.devices=4 trainer.num_nodes=2"),
+        (4, 2, 8, 4, ""),
+        (2, 1, 2, 2, ""),
+    ],
+)
+def test_processes_of_torchrun_that_a_run_does_not_have_are_refused(
+    devices: int | str,
+    nodes: int,
+    started: int,
+    here: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse_other_count(devices, nodes, on_cpu=True)  # without torchrun
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", str(started))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
+    if not said:
+        return refuse_other_count(devices, nodes, on_cpu=True)
+    with pytest.raises(UserError, match=said):
+        refuse_other_count(devices, nodes, on_cpu=True)
+
+
+def test_torchrun_without_as_many_devices_is_one_line_before_the_data_are_prepared(
+    tmp_path: Path, photos: Path
+) -> None:
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
+    options = ("name=doubled", "trainer.devices=1")
+    result = start(tmp_path, photos, *options, launcher=launcher)
+    assert result.returncode != 0
+    assert "error: torchrun has started 2 processes, and the run has 1: give" in result.stderr
+    assert result.stdout == ""
+
+
 def test_jobs_of_a_sweep_have_two_processes_each_and_one_folder_wandb_run_and_teacher_pass(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,7 +204,7 @@ def test_jobs_of_a_sweep_have_two_processes_each_and_one_folder_wandb_run_and_te
     assert result.returncode == 0, result.stderr
     folders = {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()}
     assert folders == {"0", "1"}
-    assert not (tmp_path / "logs").exists()
+    assert result.stdout == ""
     for job in ("0", "1"):
         run = tmp_path / "sweep" / job
         assert len(list((run / "wandb").glob("offline-run-*"))) == 1
