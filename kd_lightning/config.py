@@ -175,13 +175,21 @@ def moved(key: str) -> str:
 def options_first(words: list[str]) -> list[str]:
     """The command line with Hydra's options before the overrides: elsewhere it refuses what comes
     after them."""
-    options, overrides, rest = [], [], iter(words)
+    options, overrides = parted(words)
+    return options + overrides
+
+
+def parted(words: list[str]) -> tuple[list[str], list[str]]:
+    """Hydra's options of a command line, with their values, and the overrides."""
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = iter(words)
     for word in rest:
         if word.startswith("-"):
             options += [word, next(rest, "")] if word in VALUED else [word]
         else:
             overrides.append(word)
-    return options + overrides
+    return options, overrides
 
 
 def search_path(words: list[str]) -> list[str]:

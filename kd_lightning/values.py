@@ -17,6 +17,7 @@ OWN = {"seed": int, "scale": int, "eval_tile": int, "name": str}  # keys that no
 AT_LEAST = {
     "seed": 0,
     "eval_tile": 1,
+    "data.seed": 0,
     "data.subset": 1,
     "data.train_downscale": 1,
     "trainer.max_epochs": 1,

@@ -149,6 +149,11 @@ class TripletDataModule(LightningDataModule):
         self._on_device: DeviceCache | None = None
 
     @property
+    def val_images(self) -> str:
+        """The same for the same validation images, wherever they lie; `setup` must have run."""
+        return _identity(self._val)
+
+    @property
     def test_names(self) -> list[str]:
         """The names of the test sets, in the order of the test loaders."""
         return list(self.test_folders)

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from kd_lightning.data.degradations import Degradation, version_rng
 from kd_lightning.data.store import ArrayStore
+from kd_lightning.errors import UserError
 from kd_lightning.imageio.strict import Pixels
 
 
@@ -37,7 +40,15 @@ class LrImages:
         """The file that the arrays of `stem` are made from."""
         return self.files[stem] if self.files else hr_file
 
-    def make(self, hr: Pixels, stem: str, version: int) -> Pixels:
-        """One version of the LR image of `hr`."""
+    def make(self, hr: Pixels, stem: str, version: int, scale: int) -> Pixels:
+        """One version of the LR image of `hr`. Raises UserError where the degradation returns
+        anything but 8 bits of the size that `scale` asks for."""
         seed = int(getattr(self.degradation, "seed", 0))
-        return self.degradation(hr, version_rng(seed, stem, version))
+        lr = self.degradation(hr, version_rng(seed, stem, version))
+        shape = (hr.shape[0] // scale, hr.shape[1] // scale, 3)
+        if lr.dtype != np.uint8 or lr.shape != shape:
+            raise UserError(
+                f"degradation={type(self.degradation).__name__}: made {lr.dtype} {lr.shape} of "
+                f"{stem}, expected uint8 {shape}"
+            )
+        return lr

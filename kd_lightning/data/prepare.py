@@ -116,7 +116,7 @@ def _store_pair(triplets: Triplets, stem: str) -> None:
         for version in images.missing(stem, path):
             name = images.names(stem)[version]
             if images.files is None:
-                images.store.put(name, images.make(hr, stem, version), source)
+                images.store.put(name, images.make(hr, stem, version, recipe.scale), source)
                 continue
             lr_path = images.files[stem]
             lr_source, data = Origin.read(lr_path)

@@ -1,6 +1,8 @@
 """Checkpoints: written whole or not at all, at moments from which a run resumes exactly."""
 
+import hashlib
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.distill.publish import log_summary
 from kd_lightning.errors import UserError
@@ -47,7 +50,19 @@ class RunCheckpoint(ModelCheckpoint):
 
     Nothing is saved between a step and the validation that follows it: Lightning would resume
     without that validation. A callback without a monitor saves after it, whatever the step.
+    What was best on other images, or by other metrics, is no best any more.
     """
+
+    scored_on = ""  # names the images and the metrics
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        images = getattr(getattr(trainer, "datamodule", None), "val_images", "")
+        metrics = json.dumps(pl_module.hparams.get("metrics"), default=str, sort_keys=True)
+        self.scored_on = hashlib.sha256(f"{images}{metrics}".encode()).hexdigest()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "scored_on": self.scored_on}
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if not validation_follows(trainer):
@@ -64,7 +79,13 @@ class RunCheckpoint(ModelCheckpoint):
             log_summary(trainer.loggers, {f"best/{self.monitor}": float(score), "best/step": step})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(relocated(state_dict, str(self.dirpath)))
+        state = relocated(state_dict, str(self.dirpath))
+        if state.get("scored_on", self.scored_on) != self.scored_on:
+            state |= {"best_model_score": None, "best_model_path": "", "best_k_models": {}}
+            state |= {"kth_best_model_path": "", "kth_value": self.kth_value}
+            if self.monitor:
+                rank_zero_only(print)(f"other validation: the best {self.monitor} counts from here")
+        super().load_state_dict(state)
 
 
 def validation_follows(trainer: Trainer) -> bool:

@@ -37,6 +37,8 @@ def job(cfg: DictConfig) -> float | None:
     with sole_writer(folder) if is_first_process() else nullcontext():
         if cfg.ckpt_path is None and starts_again():
             if finished(cfg, folder):
+                if is_first_process():
+                    unmark(folder)
                 tell(f"done before: {folder}")
                 return objective(folder)
             if (last := folder / "checkpoints" / "last.ckpt").is_file():

@@ -16,6 +16,7 @@ from kd_lightning.distill.one_pass import weighted_losses
 from kd_lightning.errors import UserError
 from kd_lightning.quality import luma
 
+TERMS = ("l1", "ssim", "hybrid")  # of HybridLoss, as they are logged
 WeightedTerms = Mapping[str, tuple[float, nn.Module]]
 
 
@@ -113,7 +114,8 @@ class DistillationLoss(nn.Module):
     Args:
         alpha: share of L1 in each hybrid term, in [0, 1].
         teacher_weight: w, in [0, 1]; 0 trains without a teacher, 1 on its output alone.
-        extra_terms: name -> (weight of 0 or more, module of (sr, target) -> scalar).
+        extra_terms: name -> (weight of 0 or more, module of (sr, target) -> scalar). They measure
+            and do not learn: their parameters are frozen, and they stay in eval mode.
     """
 
     def __init__(
@@ -130,7 +132,15 @@ class DistillationLoss(nn.Module):
         for name, (weight, term) in (extra_terms or {}).items():
             if weight < 0:
                 raise UserError(f"loss.extra_terms.{name}.weight={weight} is below 0")
-            self.extra_weights[name], self.extra_terms[name] = float(weight), term
+            if name in TERMS:
+                raise UserError(f"loss.extra_terms.{name}: the hybrid has a term of this name")
+            self.extra_weights[name] = float(weight)
+            self.extra_terms[name] = term.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "DistillationLoss":
+        super().train(mode)
+        self.extra_terms.eval()
+        return self
 
     def forward(self, sr: Tensor, hr: Tensor, teacher: Tensor | None = None) -> dict[str, Tensor]:
         """All terms by name (`hr/l1`, `teacher/ssim`, ...) and their weighted sum `loss`, which
@@ -156,6 +166,11 @@ class DistillationLoss(nn.Module):
         for (name, (weight, target)), named in zip(targets.items(), found, strict=True):
             for extra, term in self.extra_terms.items():
                 named[extra] = term(sr, target)
+                if named[extra].numel() != 1:
+                    shape = tuple(named[extra].shape)
+                    raise UserError(
+                        f"loss.extra_terms.{extra}: returned {shape}, expected a scalar"
+                    )
                 loss = loss + weight * self.extra_weights[extra] * named[extra]
             terms |= {f"{name}/{term}": value for term, value in named.items()}
         return terms | {"loss": loss}

@@ -1,5 +1,6 @@
 """The LightningModule: one student, one loss, the protocol's metrics. It never holds a teacher."""
 
+import hashlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -112,6 +113,7 @@ class DistillationModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.batch_size = len(batch["hr"])
+        self.seed_step(batch_idx)
         terms = self.loss(self(batch), batch["hr"], batch.get("teacher"))
         loss = terms.pop("loss")
         if self.features is not None:
@@ -126,6 +128,13 @@ class DistillationModule(LightningModule):
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch:
             self.log_step({"loss": loss, **terms})
         return loss
+
+    def seed_step(self, batch_idx: int) -> None:
+        """What is random in a network or a loss, such as dropout, is a function of the seed and of
+        the step, so that a run that resumes draws what it would have drawn."""
+        seed = self.hparams.get("seed", 0)
+        words = f"{seed}/{self.current_epoch}/{batch_idx}/{self.global_rank}"
+        torch.manual_seed(int(hashlib.sha256(words.encode()).hexdigest()[:15], 16))
 
     def log_step(self, terms: dict[str, Tensor]) -> None:
         """Give the loggers a row of this step's losses, means over all processes.

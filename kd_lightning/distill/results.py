@@ -18,6 +18,8 @@ from kd_lightning.models.artifact import save_artifact
 from kd_lightning.models.checkpoint import student_arguments
 from kd_lightning.quality import Metric
 
+RESULTS = ("metrics.json", "student.safetensors")  # the latter last: with it a run is done
+
 
 def save_results(
     folder: Path,

@@ -21,13 +21,14 @@ from kd_lightning.distill.metrics import make_metrics
 from kd_lightning.distill.module import DistillationModule, spans_the_run
 from kd_lightning.distill.processes import is_first_process, processes
 from kd_lightning.distill.publish import use_data
-from kd_lightning.distill.results import save_results
+from kd_lightning.distill.results import RESULTS, save_results
 from kd_lightning.distill.resume import Resume, accept
 from kd_lightning.distill.summary import summary
+from kd_lightning.errors import UserError
 from kd_lightning.files import remove_leftovers
 from kd_lightning.models.artifact import check_saveable
 from kd_lightning.models.checkpoint import student_arguments
-from kd_lightning.models.init_from import load_init_from
+from kd_lightning.models.init_from import load_init_from, other_arguments
 from kd_lightning.models.network import fuse_and_round
 from kd_lightning.values import check_values
 
@@ -56,10 +57,22 @@ def train(cfg: DictConfig) -> float | None:
     teacher = instantiate(cfg.teacher)
     data = instantiate(cfg.data, teacher=teacher)
     student = instantiate(cfg.student)
-    check_saveable(student, student_arguments(config["student"]))
+    arguments = student_arguments(config["student"])
+    check_saveable(student, arguments)
+    for key, scale in (("student", student.scale), ("data", data.scale)):
+        if scale != cfg.scale:
+            raise UserError(
+                f"{key}.scale={scale}: the run has scale={cfg.scale}; give scale= alone"
+            )
     tell(summary(config, student, teacher, data.recipe.degradation))
+    if teacher is None and (weight := cfg.loss.get("teacher_weight", 0)):
+        raise UserError(
+            f"loss.teacher_weight={weight} needs a teacher, and this is teacher=none: name one, or "
+            "give loss.teacher_weight=0"
+        )
     if cfg.init_from is not None and resume is None:
-        tell(f"starting from {load_init_from(student, cfg.init_from)}")
+        start = load_init_from(student, cfg.init_from)
+        tell(f"starting from {start}{other_arguments(start, student, arguments)}")
     make_features = instantiate(cfg.features)
     module = DistillationModule(
         student=student,
@@ -91,6 +104,8 @@ def train(cfg: DictConfig) -> float | None:
         with processes(trainer, checkpoint):
             if is_first_process():
                 use_data(trainer.loggers, data.manifests())
+                for name in RESULTS:  # of a run that goes on they are not its own any more
+                    (folder / name).unlink(missing_ok=True)
             started = time.perf_counter()
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
             minutes = (time.perf_counter() - started) / 60
@@ -154,11 +169,16 @@ def make_loggers(cfg: DictConfig, resume_step: int | None) -> list[Any]:
 
 def objective(trainer: Trainer) -> float | None:
     """The best value of what the checkpoints monitor."""
-    for callback in trainer.checkpoint_callbacks:
-        score = getattr(callback, "best_model_score", None)
-        if getattr(callback, "monitor", None) and score is not None:
-            return float(score)
-    return None
+    best = best_checkpoints(trainer)
+    if best is None or best.best_model_score is None:
+        return None
+    return float(best.best_model_score)
+
+
+def best_checkpoints(trainer: Trainer) -> ModelCheckpoint | None:
+    """The first that monitors something: callbacks.best, whatever others a user has beside it."""
+    callbacks = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
+    return next((callback for callback in callbacks if callback.monitor), None)
 
 
 def cluster() -> list[SLURMEnvironment]:
@@ -170,10 +190,9 @@ def cluster() -> list[SLURMEnvironment]:
 def load_best(trainer: Trainer, module: DistillationModule) -> int:
     """Put the weights of the best validated checkpoint into `module`; the optimizer steps that they
     have behind them. Without a validation `module` keeps what it has."""
-    step = trainer.global_step
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
-            state = torch.load(callback.best_model_path, map_location="cpu", weights_only=True)
-            module.load_state_dict(state["state_dict"])
-            step = int(state["global_step"])
-    return step
+    best = best_checkpoints(trainer)
+    if best is None or not best.best_model_path:
+        return trainer.global_step
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["state_dict"])
+    return int(state["global_step"])

@@ -1,5 +1,7 @@
 """Fine-tuning: a student that starts from weights, not from chance."""
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,25 @@ def load_init_from(student: nn.Module, source: str) -> Path:
     if fits_fused:
         load_fused(student, plain)
     return path
+
+
+def other_arguments(path: Path, student: nn.Module, arguments: Mapping[str, Any]) -> str:
+    """What the network of an artifact had and `student`, made of `arguments`, has not, though its
+    weights fit; empty where that is nothing, or where the file does not say."""
+    try:
+        network, metadata = load_artifact(path)
+    except UserError:
+        return ""
+    if type(network) is not type(student):
+        return ""
+    had, defaults = metadata["arguments"], inspect.signature(type(student)).parameters
+    names = [name for name in defaults if name in {*had, *arguments} and name != "rep"]
+    values = [
+        (name, *(given.get(name, defaults[name].default) for given in (had, arguments)))
+        for name in names
+    ]
+    other = [f"{name}={before}, here {now}" for name, before, now in values if before != now]
+    return f", whose network had {'; '.join(other)}" if other else ""
 
 
 def shipped_for(student: nn.Module) -> Path:

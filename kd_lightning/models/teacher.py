@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from omegaconf import DictConfig, ListConfig
 from torch import Tensor, nn
 
 from kd_lightning.download import download, home
@@ -79,7 +82,25 @@ class NetworkTeacher:
         """
         parts = [self.name, self.digest[:12], f"t{self.tile}h{self.halo}b{self.blend}"]
         parts += ["x8"] * self.self_ensemble + ["bf16"] * (self.precision == "bf16")
+        if self.loader:
+            parts.append(hashlib.sha256(json.dumps(self.loader).encode()).hexdigest()[:8])
         return "-".join(parts)
+
+    @property
+    def loader(self) -> list[str]:
+        """What of ``load`` an output depends on, in words: a function of one's own, and what it is
+        given. The package's functions follow the file, and what they ``expect`` is but checked."""
+        function, given = self.load, []
+        while isinstance(function, partial):
+            named = {k: v for k, v in function.keywords.items() if k != "expect"}
+            given += [
+                *map(_in_words, function.args),
+                *(f"{k}={_in_words(named[k])}" for k in sorted(named)),
+            ]
+            function = function.func
+        module = getattr(function, "__module__", type(function).__module__)
+        ours = module.partition(".")[0] == __name__.partition(".")[0]
+        return [] if ours and not given else [f"{module}.{_in_words(function)}", *given]
 
     @cached_property
     def digest(self) -> str:
@@ -129,6 +150,7 @@ class NetworkTeacher:
             "tile": self.tile,
             "halo": self.halo,
             "blend": self.blend,
+            **({"load": self.loader} if self.loader else {}),
         }
 
     @torch.no_grad()
@@ -201,6 +223,13 @@ class FolderTeacher:
                 f"{folder}: no such folder; teacher=folder expects the teacher's outputs there"
             )
         return folder
+
+
+def _in_words(value: Any) -> str:
+    """The same for the same value in another process, which an address is not."""
+    if isinstance(value, str | int | float | None | list | tuple | dict | ListConfig | DictConfig):
+        return str(value)
+    return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
 def self_ensemble(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:

@@ -211,7 +211,8 @@ def _common(runs: Sequence[Run], key: str, default: str) -> str:
 
 def _batch(run: Run) -> int:
     """Crops of an optimizer step."""
-    factors = (run.config.get(key) for key in ("data.batch_size", "trainer.devices"))
+    keys = ("devices", "num_nodes", "accumulate_grad_batches")
+    factors = (run.config.get(key) for key in ("data.batch_size", *(f"trainer.{k}" for k in keys)))
     return math.prod(f for f in factors if isinstance(f, int) and 0 < f < 2**20)
 
 

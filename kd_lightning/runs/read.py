@@ -79,10 +79,10 @@ class Run:
     @property
     def state(self) -> Literal["finished", "failed", "pruned", "unfinished"]:
         """Unfinished: it still runs, or was killed."""
-        if self.finished:
-            return "finished"
         if self.failed is not None:
             return "failed"
+        if self.finished:
+            return "finished"
         return "pruned" if self.pruned is not None else "unfinished"
 
     def best(self, metric: str = "val/ssim", mode: str = "max") -> tuple[float, int] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning.config import parted
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
 
@@ -61,14 +62,12 @@ def resumed(words: list[str]) -> list[str]:
         return words
     folder = Path(folders[-1]).expanduser()
     command = kept(folder)
-    given = [word for word in words if not word.startswith(RESUME)]
-    options = [word for word in given if word.startswith("-")]
+    options, given = parted([word for word in words if not word.startswith(RESUME)])
     if not {"-m", "--multirun"} & {*options}:
         options.append("-m")
     if command["config_dir"] and not any(
-        word.startswith(("--config-dir", "-cd")) for word in given
+        word.startswith(("--config-dir", "-cd")) for word in options
     ):
         options.append(f"--config-dir={command['config_dir']}")
-    rest = [word for word in given if not word.startswith("-")]
-    overrides = {word.partition("=")[0]: word for word in [*command["overrides"], *rest]}
+    overrides = {word.partition("=")[0]: word for word in [*command["overrides"], *given]}
     return [*options, *overrides.values(), f'hydra.sweep.dir="{folder}"']

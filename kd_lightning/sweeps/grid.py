@@ -9,9 +9,13 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.distill.jobs import leave_mark
 from kd_lightning.distill.lock import holder
+from kd_lightning.distill.resume import free
+from kd_lightning.errors import UserError
+from kd_lightning.sweeps import command
 from kd_lightning.sweeps.table import results
 
 LAUNCHERS = ("joblib", "submitit", "ray", "concurrent")  # whose errors tell of a dead process
@@ -24,16 +28,23 @@ class GridSweeper(BasicSweeper):
         super().setup(**kwargs)
         assert self.launcher is not None and self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
-        self.launcher.launch = outliving(self.launcher, folder)  # type: ignore[method-assign]
+        launch = outliving(self.launcher, folder, self.config)
+        self.launcher.launch = launch  # type: ignore[method-assign]
 
 
-def outliving(launcher: Launcher, folder: Path) -> Callable[..., Sequence[JobReturn]]:
+def outliving(
+    launcher: Launcher, folder: Path, config: DictConfig
+) -> Callable[..., Sequence[JobReturn]]:
     """`launcher.launch` for a sweep in `folder`. A process that dies, for want of memory say, takes
     others of the same launcher with it: those jobs are marked as failed, and the sweep lives on;
-    jobs that had not begun are left for `sweep.resume`."""
+    jobs that had not begun are left for `sweep.resume`. Jobs that `folder` holds already must be
+    the same, or nothing is launched (UserError); `config` is Hydra's of the multirun."""
     launch = launcher.launch
 
     def outlived(jobs: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        for number, job in enumerate(jobs, start=initial_job_idx):
+            refuse_other_job(folder / str(number), job)
+        command.keep(config)
         try:
             return launch(jobs, initial_job_idx=initial_job_idx)
         except Exception as error:
@@ -48,3 +59,21 @@ def outliving(launcher: Launcher, folder: Path) -> Callable[..., Sequence[JobRet
             return []
 
     return outlived
+
+
+def refuse_other_job(run: Path, job: Sequence[str]) -> None:
+    """Raises UserError where the folder `run` holds a job of other overrides than `job`, but for
+    those that a resumed run may change: Hydra would write the new ones over the old."""
+    file = run / ".hydra" / "overrides.yaml"
+    if not file.is_file():
+        return
+    before, now = (
+        dict(word.lstrip("+").partition("=")[::2] for word in words if "=" in word)
+        for words in (command.plain(OmegaConf.load(file)), job)
+    )
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key) and not key.startswith("hydra.") and not free(key):
+            raise UserError(
+                f"{run}: holds the job of {key}={before.get(key)}, not of {key}={now.get(key)}: "
+                "give a new sweep hydra.sweep.dir= of its own"
+            )

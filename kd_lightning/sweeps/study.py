@@ -88,7 +88,7 @@ class OptunaSweeper(Sweeper):
         fixed, space = search_space(parser.parse_overrides(words))
         if not space:
             raise UserError("hydra.sweeper.params: nothing to search; give KEY: interval(a, b)")
-        launch = outliving(self.launcher, folder)
+        launch = outliving(self.launcher, folder, self.config)
         study = Study(folder, "maximize" if mode == "max" else "minimize")
         with study.sweeper():
             waiting = study.abandoned()

@@ -32,7 +32,8 @@ class SweepTable(Callback):
     a command line, and writes `sweep.json` and plots to the sweep's folder."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        command.keep(config)
+        if not (Path(config.hydra.sweep.dir) / command.COMMAND).is_file():
+            command.keep(config)  # else once the jobs have proved to be the same
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)

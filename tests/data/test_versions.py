@@ -288,6 +288,26 @@ def test_a_degradation_of_a_foreign_module_is_one_class_and_one_yaml(
     assert len(np.unique(store.stored("0001@1").read())) <= 5
 
 
+class Wrong:
+    """A degradation whose images are of another type or size than the store's."""
+
+    key = "wrong"
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __call__(self, hr: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return hr[::4, ::4] if self.kind == "size" else shrink(hr, 2).astype(np.float32) / 255
+
+
+@pytest.mark.parametrize(("kind", "said"), [("size", "made uint8 "), ("type", "made float32 ")])
+def test_a_degradation_that_makes_something_else_is_one_line(
+    make_data: Make, kind: str, said: str
+) -> None:
+    with pytest.raises(UserError, match=f"degradation=Wrong: {said}.*expected uint8 "):
+        make_data(degradation=Wrong(kind))
+
+
 def test_the_old_key_is_answered_by_the_new_one(make_data: Make) -> None:
     with pytest.raises(UserError, match=r"data\.degradation=matlab: .*give degradation=matlab"):
         make_data(degradation="matlab")

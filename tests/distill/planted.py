@@ -1,4 +1,4 @@
-"""What tests plant in runs: deaths, and a teacher that tells which process loads it."""
+"""What tests plant in runs: deaths, dropout, and a teacher that tells which process loads it."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import upscale
+from kd_lightning.models.students import StudentFast
 
 
 class Dies(Callback):
@@ -31,6 +32,13 @@ class Bicubic(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         return upscale(lr, 2)
+
+
+class Dropping(StudentFast):
+    """A student with dropout."""
+
+    def forward(self, bicubic: Tensor) -> Tensor:
+        return super().forward(nn.functional.dropout(bicubic, 0.2, self.training))
 
 
 def load(path: Path, scale: int) -> nn.Module:

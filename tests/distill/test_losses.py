@@ -10,7 +10,7 @@ import skimage.color
 import skimage.metrics
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from kd_lightning.distill.losses import (
     DistillationLoss,
@@ -147,6 +147,44 @@ def test_wrong_extra_term_is_refused_by_key(node: dict[str, object], said: str) 
     with pytest.raises(UserError, match=re.escape(said)) as error:
         make_loss(configured(extra_terms={"mine": node}))
     assert "loss.extra_terms" in str(error.value)
+
+
+class Perceptual(nn.Module):
+    """A term with weights, dropout and statistics of its own."""
+
+    def __init__(self, whole: bool = False) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+        self.whole = whole
+
+    def forward(self, sr: Tensor, target: Tensor) -> Tensor:
+        difference = (self.net(sr) - self.net(target)).abs()
+        return difference.mean(dim=(1, 2, 3)) if self.whole else difference.mean()
+
+
+def test_an_extra_term_measures_and_does_not_learn(images: tuple[Tensor, ...]) -> None:
+    sr, hr, _ = images
+    term = Perceptual()
+    before = {name: value.clone() for name, value in term.state_dict().items()}
+    loss = DistillationLoss(teacher_weight=0, extra_terms={"perceptual": (1.0, term)}).train()
+    values = [loss(sr.requires_grad_(), hr)["hr/perceptual"] for _ in range(2)]
+    assert torch.equal(*values)  # no dropout
+    assert not any(parameter.requires_grad for parameter in loss.parameters())
+    for name, value in term.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_an_extra_term_of_a_number_for_each_image_is_refused(images: tuple[Tensor, ...]) -> None:
+    sr, hr = (torch.cat([image, image]) for image in images[:2])
+    loss = DistillationLoss(teacher_weight=0, extra_terms={"mine": (1.0, Perceptual(whole=True))})
+    with pytest.raises(UserError, match=r"extra_terms.mine: returned \(\d+,\), expected a scalar"):
+        loss(sr, hr)
+
+
+@pytest.mark.parametrize("name", ["l1", "ssim", "hybrid"])
+def test_an_extra_term_never_takes_the_name_of_another(name: str) -> None:
+    with pytest.raises(UserError, match=f"loss.extra_terms.{name}"):
+        DistillationLoss(extra_terms={name: (1.0, Perceptual())})
 
 
 def test_loss_is_zero_when_identical(images: tuple[Tensor, ...]) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from kd_lightning.distill.checkpoints import AtomicCheckpointIO
 from kd_lightning.distill.run import train
@@ -193,6 +195,56 @@ def test_a_finished_run_resumed_elsewhere_is_tested_again(
     (moved / "metrics.json").unlink()
     train(tiny_run(moved, photos, *SMALL, f"ckpt_path={moved}/checkpoints/last.ckpt"))
     assert_same_run(moved, stopped)
+
+
+def test_a_finished_run_that_goes_on_is_unfinished_until_its_end(
+    stopped: Path, photos: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(stopped, run)
+    options = (*SMALL, "trainer.max_epochs=3", f"ckpt_path={run}/checkpoints/last.ckpt")
+    dies = "{_target_: tests.distill.planted.Dies, rank: 0, step: 9, kill: false}"
+    with pytest.raises(UserError, match="planted"):
+        train(tiny_run(run, photos, *options, f"+callbacks.dies={dies}"))
+    assert not {"metrics.json", "student.safetensors"} & {path.name for path in run.iterdir()}
+
+
+def test_the_best_on_other_images_is_no_best_any_more(
+    stopped: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On the first ones the run had a score that nothing reaches any more."""
+    run, other = tmp_path / "run", tmp_path / "other_HR"
+    shutil.copytree(stopped, run)
+    other.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(other / "noise.png")
+    last = run / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    for state in checkpoint["callbacks"].values():
+        if state.get("monitor"):
+            state["best_model_score"] = torch.tensor(0.999)
+            state["best_k_models"] = {path: torch.tensor(0.999) for path in state["best_k_models"]}
+            state["kth_value"] = torch.tensor(0.999)
+    torch.save(checkpoint, last)
+    options = (*SMALL, "trainer.max_epochs=3", f"ckpt_path={last}", f"data.val=[{other}]")
+    train(tiny_run(run, photos, *options))
+    assert "the best val/ssim counts from here" in capfd.readouterr().out
+    _, metadata = load_artifact(run / "student.safetensors")
+    assert metadata["steps"] == 12
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == 12
+
+
+def test_dropout_of_a_resumed_run_is_that_of_an_undisturbed_one(
+    tmp_path: Path, photos: Path, snapshots: list[Path]
+) -> None:
+    options = (*SMALL, "student._target_=tests.distill.planted.Dropping")
+    whole = tmp_path / "whole"
+    train(tiny_run(whole, photos, *options))
+    for killed in snapshots[:3]:
+        last = killed / "checkpoints" / "last.ckpt"
+        train(tiny_run(killed, photos, *options, f"ckpt_path={last}"))
+        assert_same_run(killed, whole)
 
 
 def test_one_cycle_cannot_be_extended(tmp_path: Path, photos: Path) -> None:

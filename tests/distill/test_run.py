@@ -68,6 +68,42 @@ def test_a_new_run_leaves_the_folder_of_another_alone(finished: Path, photos: Pa
     }
 
 
+@pytest.mark.parametrize("key", ["student.scale", "data.scale"])
+def test_another_scale_than_the_runs_is_refused(key: str, tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(UserError, match=f"{key}=3: the run has scale=2"):
+        train(tiny_run(tmp_path, photos, f"{key}=3"))
+
+
+def test_a_loss_of_a_teacher_without_one_is_refused_before_the_data_are_prepared(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_HOME", str(tmp_path / "home"))
+    with pytest.raises(UserError, match=r"loss.teacher_weight=0.5 .*teacher=none"):
+        train(tiny_run(tmp_path / "run", photos, "teacher=none"))
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_checkpoint_callback_of_ones_own_does_not_choose_the_artifact(
+    tmp_path: Path, photos: Path
+) -> None:
+    """The first epoch is the best, and the latest is kept beside it."""
+    recent = (
+        "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, monitor: step, mode: max, "
+        f"dirpath: {tmp_path}/recent}}"
+    )
+    options = (
+        "trainer.max_epochs=3",
+        "optimizer.lr=0.3",
+        "init_from=pretrained",
+        f"+callbacks.recent={recent}",
+    )
+    score = train(tiny_run(tmp_path / "run", photos, "student=student_cnn_residual", *options))
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    _, metadata = load_artifact(tmp_path / "run" / "student.safetensors")
+    assert metadata["steps"] == best["global_step"] < 12
+    assert score is not None and score < 1
+
+
 @pytest.mark.parametrize("epochs", [1, 3, 4])
 def test_the_end_of_the_training_is_validated_and_the_artifact_says_its_step(
     epochs: int, tmp_path: Path, photos: Path

@@ -1,5 +1,6 @@
 """Starting a student from weights."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
 from kd_lightning.files import SHIPPED_WEIGHTS
 from kd_lightning.models.artifact import load_artifact, save_artifact
-from kd_lightning.models.init_from import load_init_from
+from kd_lightning.models.init_from import load_init_from, other_arguments
 from kd_lightning.models.network import fuse
 from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
 from kd_lightning.models.swinir import SwinIR
@@ -36,6 +37,19 @@ def test_pretrained_with_other_arguments_says_what_ships() -> None:
     """Same tensors, but the shipped student has a global skip."""
     with pytest.raises(UserError, match=r"student_cnn is StudentCNN with .*residual.: True"):
         load_init_from(StudentCNN(residual=False), "pretrained")
+
+
+def test_arguments_that_weights_do_not_show_are_said_where_they_differ(tmp_path: Path) -> None:
+    """Those of the file's network, of which some may be left at their defaults."""
+    said = partial(other_arguments, CNN, StudentCNN())
+    assert said(arguments={"residual": True}) == ""
+    assert said(arguments={"residual": True, "process": "half"}) == (
+        ", whose network had process=full, here half"
+    )
+    assert said(arguments={}) == ", whose network had residual=True, here False"
+    state = StudentCNN().state_dict()
+    torch.save(state, tmp_path / "state.pth")
+    assert other_arguments(tmp_path / "state.pth", StudentCNN(), {}) == ""
 
 
 def test_rep_student_starts_from_a_fused_artifact(tmp_path: Path) -> None:

@@ -48,6 +48,27 @@ def test_teacher_parameters_are_frozen(weights):
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
+def darker(path, scale, gain=1.0, expect=None):
+    return load_swinir(path, scale)
+
+
+def test_key_names_what_a_loader_of_ones_own_is_given(weights):
+    loads = [
+        load_swinir,
+        partial(load_swinir, other=1),
+        darker,
+        partial(darker, gain=0.5),
+        partial(darker, gain=0.25),
+    ]
+    keys = [teacher(weights, load=load).key for load in loads]
+    assert len(set(keys)) == len(loads)
+    manifests = [teacher(weights, load=load).settings() for load in loads]
+    assert all(manifests.count(manifest) == 1 for manifest in manifests)
+    again = partial(darker, expect={"embed_dim": 60}, gain=0.5)
+    assert teacher(weights, load=again).key == keys[3]
+    assert teacher(weights, load=partial(load_swinir, expect={"window_size": 8})).key == keys[0]
+
+
 def test_key_names_teacher_weights_and_settings(weights):
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     keys = [

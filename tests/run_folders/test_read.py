@@ -65,6 +65,12 @@ def test_unfinished_failed_and_pruned_runs_are_told_apart(tmp_path: Path) -> Non
     assert (failed.state, failed.failed) == ("failed", "loss.alpha=7 is outside [0, 1]")
 
 
+def test_a_try_that_failed_after_the_end_of_a_run_is_failed(tmp_path: Path) -> None:
+    (copied(tmp_path / "run") / jobs.FAILED).write_text("cannot go on with another loss.alpha\n")
+    (run,), _ = find_runs(tmp_path)
+    assert run.state == "failed"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [

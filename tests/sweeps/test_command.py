@@ -42,6 +42,12 @@ def test_what_is_given_beside_replaces_the_same_key_in_its_place(sweep: Path) ->
     ]
 
 
+def test_options_keep_their_values(sweep: Path) -> None:
+    words = resumed(["--config-dir", "other", f"sweep.resume={sweep}", "trainer.devices=2"])
+    assert words[:3] == ["--config-dir", "other", "-m"]
+    assert words[-2] == "trainer.devices=2"
+
+
 def test_other_command_lines_stay_as_they_are() -> None:
     for words in (["-m", "loss.alpha=1,2"], ["sweep.resume=null", "seed=1"]):
         assert resumed(words) == words

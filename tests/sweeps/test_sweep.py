@@ -81,6 +81,34 @@ def test_a_sweep_with_a_failed_job_keeps_its_table_and_the_other_jobs(
     assert "failed:" in result.stdout
 
 
+def test_other_values_never_get_into_the_folder_of_a_sweep(tmp_path: Path, photos: Path) -> None:
+    """They are refused, and the sweep itself stays as it was, to the word; longer training goes
+    on, and what a mark of an earlier try says is gone once a job proves to be done."""
+
+    def started(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "train.py"), *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+
+    words = ("loss.alpha=0.5,0.85", "trainer.max_epochs=1", "logger=csv", "scheduler=step")
+    first = command(photos, *words, "hydra.sweep.dir=sweep", options=("-m",))[2:]
+    assert started(*first).returncode == 0
+    files = ["command.json", "0/.hydra/config.yaml", "1/.hydra/overrides.yaml", "1/metrics.json"]
+    before = [(tmp_path / "sweep" / file).read_text() for file in files]
+    for changed in ("loss.alpha=0.7,0.85", "+data.subset=1"):
+        refused = started("sweep.resume=sweep", changed)
+        assert refused.returncode == 2
+        assert "sweep/0: holds the job of " in refused.stderr.splitlines()[-1]
+        assert [(tmp_path / "sweep" / file).read_text() for file in files] == before
+    (tmp_path / "sweep" / "1" / "failed.txt").write_text("of an earlier try\n")
+    done = started("sweep.resume=sweep")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done before: ") == 2
+    longer = started("sweep.resume=sweep", "trainer.max_epochs=2")
+    assert longer.returncode == 0, longer.stderr
+    assert (tmp_path / "sweep" / "1" / "metrics.json").read_text() != before[-1]
+    assert "trainer.max_epochs=2" in (tmp_path / "sweep" / "command.json").read_text()
+
+
 def test_a_killed_run_continues_to_the_same_result(tmp_path: Path, photos: Path) -> None:
     options = ("logger=csv", "trainer.max_epochs=40", "callbacks.last.every_n_train_steps=1")
     killed, whole = tmp_path / "killed", tmp_path / "whole"

@@ -23,7 +23,7 @@ FILTERS = {
     "small_runs alpha=0.7": {"small_runs/alpha_0.7"},
     "loss.alpha<0.7": {"small_runs/alpha_0.5"},
     "set5/psnr_y>=37.5": {"students/student_fast_long"},
-    "state=unfinished": {"call/call_teacher_2"},
+    "state=stopped": {"call/call_teacher_2"},
 }
 VIOLATIONS = """
 window.violations = [];
@@ -150,6 +150,25 @@ def test_dragging_along_an_axis_narrows_the_filter(experiments: Path, opened: Op
     left = page.locator("#table tbody tr").count()
     assert 0 < left < 58
     assert page.locator("#parallel-plot path.run").count() == left
+
+
+def test_dragging_over_a_whole_axis_leaves_every_run_that_has_a_value(
+    experiments: Path, opened: Opener
+) -> None:
+    page = opened(experiments)
+    rows, bands = page.locator("#table tbody tr"), page.locator("#parallel-plot rect.band")
+    for number in range(bands.count()):
+        page.fill("#filter", "")
+        bands.nth(number).scroll_into_view_if_needed()
+        box = bands.nth(number).bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 1)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 1, steps=3)
+        page.mouse.up()
+        key, found, _ = page.input_value("#filter").partition(">=")
+        left = rows.count()
+        page.fill("#filter", f"{key}>=-1e9")
+        assert found and left == rows.count() > 1, key
 
 
 def test_front_is_that_of_the_benchmark(experiments: Path, opened: Opener) -> None:

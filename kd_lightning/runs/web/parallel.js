@@ -35,9 +35,15 @@ function dragged(axis, from, to) {
   const rest = state.filter.split(/\s+/).filter((term) => term !== "" && !term.startsWith(key + ">=") && !term.startsWith(key + "<="));
   if (Math.abs(from - to) > 4) {
     const ends = [axis.place.inverse(Math.max(from, to)), axis.place.inverse(Math.min(from, to))];
-    rest.push(`${key}>=${Number(ends[0].toPrecision(4))}`, `${key}<=${Number(ends[1].toPrecision(4))}`);
+    rest.push(`${key}>=${rounded(ends[0], Math.floor)}`, `${key}<=${rounded(ends[1], Math.ceil)}`);
   }
   set({ filter: rest.join(" ") });
+}
+
+// To four digits, outwards: a run at the end of what was dragged over is in.
+function rounded(value, way) {
+  const unit = 10 ** (Math.floor(Math.log10(Math.abs(value) || 1)) - 3);
+  return Number((way(value / unit) * unit).toPrecision(12));
 }
 
 function drawAxis(axis, x, height) {

@@ -45,10 +45,13 @@ function look(run) {
   return { color: COLORS[place % COLORS.length], dash: DASHES[Math.floor(place / COLORS.length) % DASHES.length] };
 }
 
+// As people read them, and filter by them.
+const STATES = { finished: "finished", failed: "failed", pruned: "pruned", unfinished: "stopped", running: "running" };
+
 // Columns of the table and axes of the parallel coordinates: {id, label, value(run), digits}.
 const columns = [
   { id: "name", label: "run", value: (run) => run.name },
-  { id: "state", label: "state", value: (run) => run.state },
+  { id: "state", label: "state", value: (run) => STATES[run.state] },
   { id: "step", label: "steps", value: (run) => run.steps },
   { id: "best", label: `best ${data.monitor}`, value: (run) => (run.best ? run.best[0] : null) },
   { id: "at", label: "at step", value: (run) => (run.best ? run.best[1] : null) },
@@ -91,6 +94,6 @@ function shown() {
       const value = lookup(run, found[1]);
       if (value !== undefined) return COMPARISONS[found[2]](value, found[3]);
     }
-    return [run.name, run.state, ...run.overrides].join(" ").toLowerCase().includes(term.toLowerCase());
+    return [run.name, STATES[run.state], ...run.overrides].join(" ").toLowerCase().includes(term.toLowerCase());
   }));
 }

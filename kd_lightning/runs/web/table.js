@@ -1,5 +1,4 @@
 // The table of runs: sorted by a column, filtered, and the choice of what the other sections show.
-const STATES = { finished: "finished", failed: "failed", pruned: "pruned", unfinished: "stopped", running: "running" };
 
 function compare(a, b) {
   const missing = (value) => value === null || value === undefined || value === "";
@@ -34,7 +33,7 @@ function row(run) {
   const cells = columns.slice(1).map((column) => {
     const value = column.value(run);
     const best = typeof value === "number" && column.digits !== undefined ? value.toFixed(column.digits) : text(value);
-    const shownText = column.id === "state" ? STATES[value] + (run.reason ? `: ${run.reason}` : "") : best;
+    const shownText = column.id === "state" ? value + (run.reason ? `: ${run.reason}` : "") : best;
     return h("td", { class: typeof value === "number" ? "number" : column.id === "state" ? run.state : "" }, shownText);
   });
   return h("tr", { class: on ? "chosen" : "" }, name, cells);
