@@ -58,7 +58,8 @@ def test_a_wrong_option_lists_those_of_a_users_folder_too(
 
 
 def test_missing_data_is_one_line_with_the_remedy(tmp_path: Path) -> None:
-    result = run_train(tmp_path, f"data.root={tmp_path}/nowhere", "teacher=none", "logger=csv")
+    words = (f"data.root={tmp_path}/nowhere", "teacher=none", "loss.teacher_weight=0", "logger=csv")
+    result = run_train(tmp_path, *words)
     assert result.returncode == 2, result.stderr
     assert "prepare.py data=div2k" in result.stderr.strip().splitlines()[-1]
     assert not list(tmp_path.glob("**/*.ckpt"))

@@ -65,11 +65,6 @@ def train(cfg: DictConfig) -> float | None:
                 f"{key}.scale={scale}: the run has scale={cfg.scale}; give scale= alone"
             )
     tell(summary(config, student, teacher, data.recipe.degradation))
-    if teacher is None and (weight := cfg.loss.get("teacher_weight", 0)):
-        raise UserError(
-            f"loss.teacher_weight={weight} needs a teacher, and this is teacher=none: name one, or "
-            "give loss.teacher_weight=0"
-        )
     if cfg.init_from is not None and resume is None:
         start = load_init_from(student, cfg.init_from)
         tell(f"starting from {start}{other_arguments(start, student, arguments)}")
@@ -85,6 +80,11 @@ def train(cfg: DictConfig) -> float | None:
         features=make_features and make_features(student=student),
         metrics=make_metrics(cfg.metrics),
     )
+    if teacher is None and (weight := cfg.loss.get("teacher_weight", 0)):
+        raise UserError(
+            f"loss.teacher_weight={weight} needs a teacher, and this is teacher=none: name one, or "
+            "give loss.teacher_weight=0"
+        )
     data.prepare_data()  # before there are processes that would wait for each other
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     if is_first_process():
