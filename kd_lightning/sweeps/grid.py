@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.distill.jobs import leave_mark
 from kd_lightning.distill.lock import holder
-from kd_lightning.distill.resume import free
+from kd_lightning.distill.resume import differing, free
 from kd_lightning.errors import UserError
 from kd_lightning.sweeps import command
 from kd_lightning.sweeps.table import results
@@ -71,8 +71,8 @@ def refuse_other_job(run: Path, job: Sequence[str]) -> None:
         dict(word.lstrip("+").partition("=")[::2] for word in words if "=" in word)
         for words in (command.plain(OmegaConf.load(file)), job)
     )
-    for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key) and not key.startswith("hydra.") and not free(key):
+    for key in differing(before, now):
+        if not key.startswith("hydra.") and not free(key):
             raise UserError(
                 f"{run}: holds the job of {key}={before.get(key)}, not of {key}={now.get(key)}: "
                 "give a new sweep hydra.sweep.dir= of its own"
