@@ -25,6 +25,11 @@ AT_LEAST = {
     "trainer.check_val_every_n_epoch": 1,
     "callbacks.pictures.every_n_epochs": 1,
 }
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # fp32 weights, all of them
+INSTEAD = {  # of Lightning's trainer: how this project does it
+    "overfit_batches": "debug=overfit trains on one image; data.subset=N on the first ones",
+    "reload_dataloaders_every_n_epochs": "each epoch draws crops of its own already",
+}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -45,6 +50,20 @@ def check_values(cfg: DictConfig) -> None:
         number = OmegaConf.select(cfg, key)
         if number is not None and number < least:
             raise UserError(f"{key}={number}: give at least {least}")
+    if "trainer" in cfg:
+        check_trainer(cfg.trainer, cfg.precision.lightning)
+
+
+def check_trainer(trainer: DictConfig, precision: str) -> None:
+    """Raises UserError for what Lightning's trainer can and a run of that precision cannot."""
+    for key, instead in INSTEAD.items():
+        if trainer.get(key):
+            raise UserError(f"trainer.{key}={trainer[key]} is not possible here: {instead}")
+    used = {trainer.precision, precision}
+    if wrong := used - {*PRECISIONS}:
+        raise UserError(f"trainer.precision={wrong.pop()}: give precision=fp32, bf16 or fp16")
+    if len(used) > 1:
+        raise UserError(f"trainer.precision={trainer.precision}: give precision= alone")
 
 
 def source(node: DictConfig, key: str, name: str) -> str:

@@ -19,7 +19,9 @@ from kd_lightning.deploy.backends import Runner, open_weights
 from kd_lightning.deploy.export import export
 from kd_lightning.errors import UserError
 from kd_lightning.imageio import comparison as picture_grid
+from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.lookup import import_modules
+from kd_lightning.models.network import model_info
 from kd_lightning.models.pretrained import shipped
 
 CHOICES = {"torch fp32": ("torch", "fp32"), "default": ("auto", "auto")}
@@ -108,12 +110,13 @@ def sample_photos(folder: Path) -> Path | None:
 
 
 def int8_exports(students: dict[str, Path], samples: Path, folder: Path) -> dict[str, Path]:
-    """The students quantized on sample photos; none where NNCF is not installed."""
+    """The students quantized on sample photos, but for those in 8 bits already; none where NNCF is
+    not installed."""
     if not (find_spec("nncf") and find_spec("openvino")):
         return {}
     found = {}
     for name, path in students.items():
-        if path.suffix == ".safetensors":
+        if path.suffix == ".safetensors" and not model_info(load_artifact(path)[0]).int8:
             tell(f"int8 export of {name}")
             found[name] = folder / f"{name}.xml"
             export(path, found[name], "int8", samples / "train_HR")

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "openvino", "onnxruntime", "opencv-python-headless", "basicsr", "numpy")
+PACKAGES = ("torch", "openvino", "onnxruntime", "opencv-python", "basicsr", "numpy")
 
 
 def describe() -> dict[str, Any]:

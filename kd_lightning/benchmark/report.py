@@ -116,7 +116,8 @@ def notes() -> list[str]:
         'median after a warm-up; "network" runs on a float frame in memory, "8-bit frame" goes '
         "from a small 8-bit frame through interpolation, network and rounding to a large 8-bit "
         'frame. "Of peak": 2*GMAC/time over the matrix product of that precision. Networks in '
-        "the speed tables have random weights; time does not depend on them."
+        "the speed tables have random weights, in 8 bits where the student's are; time does not "
+        "depend on them."
     ]
 
 

@@ -16,6 +16,7 @@ from kd_lightning.commands.jobs import (
     Job,
     Kind,
     open_runner,
+    pixel_limit,
     plan,
     refuse_existing,
     remove_leftovers,
@@ -107,6 +108,7 @@ def _of_kind(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
 def run(options: argparse.Namespace) -> int:
     """Exit status: 0 all done, 1 a video failed, or parts of it; 130 interrupted."""
     split, tile = _split(options.preview), tile_side(options.tile)
+    pixel_limit(options.max_pixels)
     jobs = plan(options.input, options.output, VIDEOS)
 
     from kd_lightning.deploy.parity import WrongBackend
@@ -157,7 +159,6 @@ def _one(
     stop: threading.Event,
 ) -> list[str]:
     """Restore one video, with a split and a tile or without; returns what of it was damaged."""
-    from kd_lightning.imageio.decode import MAX_PIXELS
     from kd_lightning.video.enhancing import enhanced, prepare
     from kd_lightning.video.pipeline import process
     from kd_lightning.video.reader import Reader
@@ -166,7 +167,7 @@ def _one(
     (name, target), (split, tile) = job, how
     source: Any = sys.stdin.buffer if name == STREAM else name
     with in_stage(lambda: Reader(source, shown, on_error=options.on_error or "stop")) as reader:
-        _refuse_large(reader, options.max_pixels or MAX_PIXELS, shown)
+        _refuse_large(reader, pixel_limit(options.max_pixels), shown)
         place = str(target or "standard output")
         with (
             Writer(target or sys.stdout.buffer, encoding, reader, place) as writer,

@@ -14,6 +14,7 @@ from kd_lightning.commands.jobs import (
     Job,
     Kind,
     open_runner,
+    pixel_limit,
     plan,
     refuse_existing,
     remove_leftovers,
@@ -84,16 +85,14 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     for name in clips.given(options):
         raise UserError(f"{name}: has a meaning for videos alone; leave it out")
-    tile = tile_side(options.tile)
+    tile, limit = tile_side(options.tile), pixel_limit(options.max_pixels)
     jobs = plan(options.input, options.output, IMAGES)
 
     from kd_lightning.deploy.parity import WrongBackend
-    from kd_lightning.imageio.decode import MAX_PIXELS
 
     runner, scale, weights = open_runner(options)
     remove_leftovers(jobs)
     say(f"kd-enhance: {runner.name}, {len(jobs)} image(s)")
-    limit = options.max_pixels or MAX_PIXELS
     failed = 0
     for name, target in _progress(jobs, options.quiet):
         shown = "standard input" if name == STREAM else name

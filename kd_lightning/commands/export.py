@@ -9,6 +9,7 @@ from pathlib import Path
 from kd_lightning.commands.enhance import IMPORT
 from kd_lightning.commands.failures import exit_status
 from kd_lightning.commands.jobs import refuse_existing
+from kd_lightning.errors import UserError
 from kd_lightning.models.pretrained import find_weights
 
 OUTPUT = "name.safetensors, .onnx, .xml, .kdw (browser; a folder takes NAME.kdw) or .glsl (mpv)"
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     source = find_weights(options.source)
     target = _target(options.output, source)
+    if options.calibration and options.precision != "int8":
+        raise UserError("--calibration has a meaning for --precision int8 alone; leave it out")
     for file in _written(target):
         refuse_existing(file, options.force)
     from kd_lightning.deploy.export import export

@@ -80,6 +80,15 @@ def tile_side(value: str) -> int | None:
     return int(value)
 
 
+def pixel_limit(value: int | None) -> int:
+    """What --max-pixels allows. UserError for less than a pixel."""
+    from kd_lightning.imageio.decode import MAX_PIXELS
+
+    if value is not None and value < 1:
+        raise UserError(f"--max-pixels {value}: give at least 1")
+    return value or MAX_PIXELS
+
+
 def refuse_existing(target: Path | None, force: bool) -> None:
     """A link exists too, even one that points nowhere."""
     if target and os.path.lexists(target) and not force:

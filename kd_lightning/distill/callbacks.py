@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import LearningRateMonitor, WeightAveraging
 from torch import Tensor
 
 from kd_lightning.distill.metrics import log_name
@@ -40,6 +40,17 @@ class ValidationLines(Callback):
             sep="  ",
             flush=True,
         )
+
+
+class LearningRates(LearningRateMonitor):
+    """Logs the learning rate once for each step of the optimizer, also where a step has several
+    batches (`trainer.accumulate_grad_batches`)."""
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            super().on_train_batch_start(trainer)
 
 
 class WarmedEMA(WeightAveraging):

@@ -2,6 +2,8 @@
 
 import hashlib
 import inspect
+import math
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from kd_lightning.distill.checkpoints import earlier
 from kd_lightning.distill.features import FeatureDistillation
@@ -27,6 +29,7 @@ warnings.filterwarnings("ignore", message="It is recommended to use `self.log.*s
 Batch = dict[str, Any]
 Scores = dict[str, ImageScores]
 ROWS = ("bicubic", "student", "teacher")
+NEVER = sys.maxsize  # epochs or steps
 TO_TEACHER = "to_teacher"  # the student's output scored against the teacher's
 
 
@@ -45,6 +48,7 @@ class DistillationModule(LightningModule):
         scheduler: makes the learning-rate schedule from the optimizer; if it takes `total_steps`
             (OneCycleLR), it gets the length of the run, in what `interval` says.
         interval: "epoch" or "step" (of the optimizer): when the schedule advances.
+        monitor: the `val/...` that a ReduceLROnPlateau follows, at each validation.
         tile: side in pixels of the network's input of the tiles that whole images are cut into.
         config: the run's resolved configuration, kept in checkpoints and loggers.
         features: a term beside `loss`, made for `student`.
@@ -58,6 +62,7 @@ class DistillationModule(LightningModule):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
         interval: str = "epoch",
+        monitor: str | None = None,
         tile: int = 512,
         config: dict[str, Any] | None = None,
         features: FeatureDistillation | None = None,
@@ -72,7 +77,7 @@ class DistillationModule(LightningModule):
         self.metrics = metrics
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
-        self.interval = interval
+        self.interval, self.monitor = interval, monitor
         self.tile = tile
         self.val_scores: Scores = {}
         self.test_scores: dict[str, Scores] = {}
@@ -136,6 +141,19 @@ class DistillationModule(LightningModule):
         words = f"{seed}/{self.current_epoch}/{batch_idx}/{self.global_rank}"
         torch.manual_seed(int(hashlib.sha256(words.encode()).hexdigest()[:15], 16))
 
+    def on_after_backward(self) -> None:
+        """Raises UserError where several processes would wait for a gradient that never comes."""
+        strategy: Any = self.trainer.strategy
+        kwargs = getattr(strategy, "_ddp_kwargs", None)
+        if kwargs is None or kwargs.get("find_unused_parameters") or self.global_step:
+            return
+        wanted = (item for item in self.named_parameters() if item[1].requires_grad)
+        if unused := [name for name, parameter in wanted if parameter.grad is None]:
+            raise UserError(
+                f"{unused[0]} gets no gradient, and trainer.strategy=ddp waits for one: remove it, "
+                "or give trainer.strategy=ddp_find_unused_parameters_true"
+            )
+
     def log_step(self, terms: dict[str, Tensor]) -> None:
         """Give the loggers a row of this step's losses, means over all processes.
 
@@ -152,10 +170,13 @@ class DistillationModule(LightningModule):
                 logger.log_metrics({**row, **place}, self.global_step)
 
     def images_seen(self, ahead: int = 0) -> int:
-        """Training crops of all processes until `ahead` steps from now."""
+        """Training crops of all processes until `ahead` steps from now. The last step of an epoch
+        may have fewer batches than `accumulate_grad_batches`."""
         trainer: Any = self.trainer
-        each = self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
-        return int((self.global_step + ahead) * each)
+        batches, each = trainer.num_training_batches, trainer.accumulate_grad_batches
+        epochs, steps = divmod(self.global_step + ahead, math.ceil(batches / each))
+        seen = epochs * batches + min(steps * each, batches)
+        return int(seen * self.batch_size * trainer.world_size)
 
     def earlier_checkpoints(self) -> str:
         """What to tell of the run's checkpoints where it breaks off; nothing if it has none."""
@@ -173,7 +194,17 @@ class DistillationModule(LightningModule):
         for row, scores in self.val_scores.items():
             self.log_scores("val" if row == "student" else f"val/{row}", scores)
         self.log("images", float(self.images_seen()))
+        self.follow_plateau()
         self.baselines_logged |= not self.trainer.sanity_checking
+
+    def follow_plateau(self) -> None:
+        """Give a ReduceLROnPlateau the score of this validation, before the checkpoints are saved:
+        Lightning does it after them, and a run that resumes would lack that step."""
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau) and not self.trainer.sanity_checking:
+            means = self.val_scores["student"].means()
+            scores = {f"val/{log_name(name)}": float(value) for name, value in means.items()}
+            scheduler.step(scores[str(self.monitor)])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["baselines_logged"] = self.baselines_logged
@@ -235,10 +266,16 @@ class DistillationModule(LightningModule):
             length = {"total_steps": int(epochs if self.interval == "epoch" and epochs else steps)}
         with refusals("scheduler"):
             scheduler = self.make_scheduler(optimizer, **length)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": self.interval},
-        }
+        schedule = {"scheduler": scheduler, "interval": self.interval}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            known = [f"val/{log_name(name)}" for name in self.metrics]
+            if self.monitor not in known:
+                raise UserError(
+                    f"scheduler.monitor={self.monitor}: ReduceLROnPlateau follows one of "
+                    f"{', '.join(known)}; scheduler=plateau names it"
+                )
+            schedule |= {"monitor": self.monitor, "frequency": NEVER}  # `follow_plateau` does it
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
 @contextmanager

@@ -34,6 +34,8 @@ from kd_lightning.values import check_values
 
 # Lightning 2.6 says so itself, with torch 2.13, on every run.
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
+# Loss terms are evaluated, not trained, on purpose.
+warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -75,6 +77,7 @@ def train(cfg: DictConfig) -> float | None:
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler.make),
         interval=cfg.scheduler.interval,
+        monitor=cfg.scheduler.get("monitor"),
         tile=cfg.eval_tile,
         config=config,
         features=make_features and make_features(student=student),

@@ -26,10 +26,18 @@ class GridSweeper(BasicSweeper):
 
     def setup(self, **kwargs: Any) -> None:
         super().setup(**kwargs)
+        if self.max_batch_size is not None:
+            at_least_one("max_batch_size", self.max_batch_size)
         assert self.launcher is not None and self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
         launch = outliving(self.launcher, folder, self.config)
         self.launcher.launch = launch  # type: ignore[method-assign]
+
+
+def at_least_one(key: str, number: int) -> None:
+    """Raises UserError for a sweep that would never launch a job."""
+    if number < 1:
+        raise UserError(f"hydra.sweeper.{key}={number}: give at least 1")
 
 
 def outliving(

@@ -23,7 +23,7 @@ from kd_lightning.distill.lock import holder
 from kd_lightning.distill.marks import FAILED, PRUNED
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
-from kd_lightning.sweeps.grid import outliving
+from kd_lightning.sweeps.grid import at_least_one, outliving
 from kd_lightning.sweeps.table import UNFINISHED, results
 
 if TYPE_CHECKING:
@@ -73,8 +73,10 @@ class OptunaSweeper(Sweeper):
         """Run what is missing of the study.
 
         Raises:
-            UserError: Optuna is not installed, or there is nothing to search.
+            UserError: Optuna is not installed, there is nothing to search, or no trial at once.
         """
+        at_least_one("n_jobs", self.n_jobs)
+        at_least_one("n_trials", self.n_trials)
         try:
             from kd_lightning.sweeps.journal import Study
         except ImportError as error:

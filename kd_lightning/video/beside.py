@@ -13,8 +13,10 @@ from kd_lightning.video.containers import (
     KEYS,
     MIME_TYPES,
     MOV,
+    SERVICE,
+    UNTAGGED,
     codec_name,
-    held_by,
+    holds,
     holds_picture,
     is_picture,
     must_be_held,
@@ -68,16 +70,16 @@ class Beside:
         Raises:
             UserError: a stream that the container cannot hold.
         """
-        able, copies = held_by(self._container), dict[int, Any]()
+        copies: dict[int, Any] = {}
         for stream in self._source.copied:
-            name = codec_name(stream)
             if is_picture(stream) and not self._takes_picture(stream, output, early):
                 continue
             if stream.type == "attachment" and not self._takes_attachment(stream):
                 continue
             if stream.type == "data" and not self._takes_data(stream, video):
                 continue
-            if must_be_held(stream) and name not in able:
+            if must_be_held(stream) and not holds(self._container, stream):
+                name = codec_name(stream)
                 raise UserError(
                     f"{self._shown}: {self._container} cannot hold the {stream.type} stream "
                     f"{stream.index} ({name or 'unknown'}); {remedy(self._source.copied)}"
@@ -86,10 +88,19 @@ class Beside:
             copy.metadata.update(stream.metadata)
             copy.disposition = stream.disposition
             copies[stream.index] = copy
-        if self._source.chapters:
-            output.set_chapters(self._source.chapters)
-        output.metadata.update(self._source.metadata)
+        self._describe(output)
         return copies
+
+    def _describe(self, output: Any) -> None:
+        """Write the source's chapters and tags; a note names those that have no place."""
+        tags, chapters = self._source.metadata, self._source.chapters
+        if chapters:
+            output.set_chapters(chapters)
+        output.metadata.update(tags)
+        lost = [key for key in tags if key.lower() not in (*SERVICE, "encoder")]
+        lost += ["chapters"] if chapters else []
+        if lost and self._container in UNTAGGED:
+            self.notes.append(f"left out: {', '.join(lost)}; {self._container} has no place")
 
     def _holds_picture(self, stream: Any) -> bool:
         """Of an MP4 in fragments, as it is sent to a stream, FFmpeg makes an empty track of it."""

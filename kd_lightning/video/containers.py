@@ -21,6 +21,8 @@ MIME_TYPES = {"mjpeg": "image/jpeg", "png": "image/png"}
 ENDINGS = {"mjpeg": ".jpg", "png": ".png"}
 PICTURED = ("mp4", "matroska")  # containers that hold pictures beside a film
 ATTACHING = ("matroska", "webm")  # containers that hold attached files
+UNTAGGED = ("mpegts",)  # containers without tags, but for a service's, and without chapters
+SERVICE = ("service_name", "service_provider")
 KEYS = "use_metadata_tags"  # FFmpeg's flag for tags under any name, as QuickTime has them
 # The header first and then fragments, which need no way back; it waits for the first packets, which
 # say when each stream begins.
@@ -43,16 +45,17 @@ def holds_picture(container: str, stream: Any) -> bool:
     return container in PICTURED and codec_name(stream) in MIME_TYPES
 
 
-def held_by(container: str) -> set[str]:
-    """Names of codecs."""
+def holds(container: str, stream: Any) -> bool:
+    """Whether the container can hold sound or subtitles: some that FFmpeg lists it then refuses."""
     empty = pyav().open(BytesIO(), "w", format=container)
-    return {*empty.supported_codecs, *ALSO.get(container, ())}
+    listed = {*empty.supported_codecs, *ALSO.get(container, ())}
+    return codec_name(stream) in listed and takes(container, stream)
 
 
 def remedy(streams: Iterable[Any]) -> str:
     """Which container holds all of `streams` that are refused where they cannot be held."""
-    codecs = {codec_name(stream) for stream in streams if must_be_held(stream)}
-    able = [suffix for suffix in REMEDIES if codecs <= held_by(CONTAINERS[suffix])]
+    needed = [stream for stream in streams if must_be_held(stream)]
+    able = [s for s in REMEDIES if all(holds(CONTAINERS[s], stream) for stream in needed)]
     return f"write {able[0]}" if able else "convert it first, with ffmpeg"
 
 
@@ -62,7 +65,7 @@ def must_be_held(stream: Any) -> bool:
 
 
 def takes(container: str, stream: Any) -> bool:
-    """Whether a container takes a data stream, tried on the header of a file with it alone."""
+    """Whether a container takes a stream, tried on the header of a file with it alone."""
     av = pyav()
     trial = av.open(BytesIO(), "w", format=container)
     try:

@@ -240,8 +240,8 @@ class Writer:
 def choose(target: Path | BinaryIO, encoding: Encoding, shown: str) -> tuple[str, Codec]:
     """The container and codec; UserError where they cannot be had, or not together."""
     container = encoding.container
+    suffix = target.suffix.lower() if isinstance(target, Path) else ""
     if container is None:
-        suffix = target.suffix.lower() if isinstance(target, Path) else ""
         if suffix not in CONTAINERS:
             raise UserError(
                 f"{shown}: cannot tell the container; end the name in {', '.join(CONTAINERS)}, or "
@@ -253,6 +253,8 @@ def choose(target: Path | BinaryIO, encoding: Encoding, shown: str) -> tuple[str
         able = av.ContainerFormat(container, "w")
     except ValueError:
         raise UserError(f"--format {container}: FFmpeg writes no such container") from None
+    if CONTAINERS.get(suffix, able.name) != able.name:
+        raise UserError(f"{shown}: --format {container} is not what {suffix} says; leave it out")
     codec = encoding.codec or DEFAULT_CODECS.get(able.name, "h264")
     if codec not in CODECS:
         raise UserError(f"--codec {codec}: choose {', '.join(CODECS)}")

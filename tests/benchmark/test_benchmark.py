@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -14,8 +15,10 @@ from kd_lightning.benchmark import __main__ as command
 from kd_lightning.benchmark import readme, report, speed
 from kd_lightning.benchmark.cases import full_cases, quick_cases, shapes
 from kd_lightning.benchmark.speed import Case
+from kd_lightning.deploy.onnx_graph import to_onnx
 from kd_lightning.errors import UserError
-from kd_lightning.models.artifact import save_artifact
+from kd_lightning.models.artifact import load_artifact, save_artifact
+from kd_lightning.models.network import fuse
 from kd_lightning.models.pretrained import shipped
 from kd_lightning.models.students import StudentCNN, StudentFast
 
@@ -69,6 +72,20 @@ def test_every_student_that_ships_is_timed_once_per_shape(tmp_path: Path) -> Non
     timed = {case.method for case in quick_cases(files, {})}
     assert {"a torch fp32", "a default", "c default"} <= timed
     assert not any(method.startswith("b ") for method in timed)
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_what_is_timed_computes_in_as_many_bits_as_what_ships(name: str) -> None:
+    """Layer for layer: a network that has seen no image yet rounds none of its activations."""
+    case = shapes({name: shipped()[name]})[name]
+    timed, ships = speed.network_of(case), load_artifact(shipped()[name])[0]
+    assert quantizers(timed) == quantizers(fuse(ships))
+
+
+def quantizers(network: torch.nn.Module) -> int:
+    """Nodes of the exported graph that round to 8 bits."""
+    graph = onnx.load_from_string(to_onnx(network)).graph
+    return sum(node.op_type == "QuantizeLinear" for node in graph.node)
 
 
 def test_pareto_front_holds_what_nothing_beats() -> None:

@@ -56,6 +56,15 @@ def test_a_clip_and_its_sound_to_a_clip(tmp_path: Path, call, capsys) -> None:
     assert size(tmp_path / "same.mkv") == (32, 24)
 
 
+def test_a_container_beside_another_ending_is_refused_and_the_same_by_name_taken(
+    tmp_path: Path, call, capsys
+) -> None:
+    source = write(tmp_path / "in.mp4", Clip())
+    assert call(source, "-o", tmp_path / "out.mkv", "--format", "mp4") == 2
+    assert "out.mkv: --format mp4 is not what .mkv says; leave it out" in capsys.readouterr().err
+    assert call(source, "-o", tmp_path / "out.mkv", "--format", "matroska") == 0
+
+
 class Terminal(io.StringIO):
     """What a person sees."""
 

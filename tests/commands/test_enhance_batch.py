@@ -290,6 +290,8 @@ def test_an_image_above_the_limit_of_pixels_is_refused_and_the_limit_can_be_move
     assert call(folder / "a.png", "-o", tmp_path / "a.png", "--max-pixels", 265) == 1
     assert "a.png: 19x14 are more than 265 pixels" in capsys.readouterr().err
     assert call(folder / "a.png", "-o", tmp_path / "a.png", "--max-pixels", 266) == 0
+    assert call(folder / "a.png", "-o", tmp_path / "b.png", "--max-pixels", 0) == 2
+    assert "--max-pixels 0: give at least 1" in capsys.readouterr().err
 
 
 def test_sixteen_bit_grey_tiffs_stay_so_in_a_folder(tmp_path: Path, call: Call) -> None:

@@ -30,6 +30,14 @@ def test_a_broken_link_is_not_overwritten_unasked(tmp_path: Path, fast_weights: 
     assert (tmp_path / "a.onnx").is_symlink()
 
 
+def test_images_to_calibrate_with_are_refused_where_nothing_is_calibrated(
+    tmp_path: Path, fast_weights: Path, capsys
+) -> None:
+    command = [str(fast_weights), "-o", str(tmp_path / "a.onnx"), "--calibration", str(tmp_path)]
+    assert export.main(command) == 2
+    assert "--calibration has a meaning for --precision int8 alone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["a.safetensors", "a.xml", "a.kdw"])
 def test_a_replaced_export_keeps_its_permissions(
     tmp_path: Path, fast_weights: Path, name: str

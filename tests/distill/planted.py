@@ -41,6 +41,14 @@ class Dropping(StudentFast):
         return super().forward(nn.functional.dropout(bicubic, 0.2, self.training))
 
 
+class Idle(StudentFast):
+    """A student with a parameter that nothing uses."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.idle = nn.Parameter(torch.zeros(1))
+
+
 def load(path: Path, scale: int) -> nn.Module:
     """Notes beside the weights which process has loaded them."""
     with path.with_name("loaded_by").open("a") as file:

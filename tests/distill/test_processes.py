@@ -135,6 +135,20 @@ def test_a_dead_process_ends_the_others_with_its_reason(
         assert said[1:] == ["error: process 1 of the run ended; it has said why above"]
 
 
+def test_a_parameter_without_a_gradient_is_named_with_the_strategy_that_allows_it(
+    tmp_path: Path, photos: Path
+) -> None:
+    idle = ("student._target_=tests.distill.planted.Idle", "logger=csv")
+    result = start(tmp_path, photos, "hydra.run.dir=run", *idle)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "error: student.idle gets no gradient" in result.stderr
+    allowed = "trainer.strategy=ddp_find_unused_parameters_true"
+    assert allowed in result.stderr
+    result = start(tmp_path, photos, "hydra.run.dir=allowed", *idle, allowed)
+    assert result.returncode == 0, result.stderr
+
+
 def test_torchrun_starts_one_run_and_one_teacher_pass_over_its_processes(
     two: Path, tmp_path: Path, photos: Path
 ) -> None:

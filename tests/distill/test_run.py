@@ -59,13 +59,17 @@ def test_run_folder_holds_everything(finished: Path) -> None:
 
 
 def test_a_new_run_leaves_the_folder_of_another_alone(finished: Path, photos: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    before = times(finished)
     with pytest.raises(UserError, match=r"holds a run: ckpt_path=.*last.ckpt continues it"):
         job(tiny_run(finished, photos, "loss.alpha=0.1"))
-    after = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
-    assert {path: after[path] for path in before if path.name != ".lock"} == {
-        path: time for path, time in before.items() if path.name != ".lock"
-    }
+    assert times(finished) == before
+
+
+def times(folder: Path) -> dict[Path, int]:
+    """When each file was written, but for the lock and the logs of W&B, whose process lives on."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    kept = (path for path in files if path.name != ".lock" and path.suffix != ".log")
+    return {path: path.stat().st_mtime_ns for path in kept}
 
 
 @pytest.mark.parametrize("key", ["student.scale", "data.scale"])
@@ -130,10 +134,58 @@ def test_an_artifact_of_an_early_best_says_the_step_of_its_weights(
 
 def test_rows_of_accumulated_batches_are_one_for_each_step(tmp_path: Path, photos: Path) -> None:
     train(tiny_run(tmp_path, photos, "+trainer.accumulate_grad_batches=2"))
-    for name, key in (("metrics.csv", "train/loss"), ("speed.csv", "speed/images")):
+    keys = (("metrics.csv", "train/loss"), ("metrics.csv", "lr-AdamW"))
+    for name, key in (*keys, ("speed.csv", "speed/images")):
         with (tmp_path / name).open() as file:
             steps = [int(float(row["step"])) for row in csv.DictReader(file) if row[key]]
-        assert steps == [0, 1, 2, 3]
+        assert steps == [0, 1, 2, 3], key
+
+
+@pytest.mark.parametrize("batches", [1, 2, 3, 4, 5])
+def test_images_seen_are_the_crops_of_all_batches_also_of_a_short_last_step(
+    batches: int, tmp_path: Path, photos: Path
+) -> None:
+    """An epoch has four batches of two crops."""
+    train(tiny_run(tmp_path, photos, f"+trainer.accumulate_grad_batches={batches}"))
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["images"]]
+    assert [int(float(row["images"])) for row in rows if row["val/ssim"]] == [8, 16]
+    steps = [min(end, 4) * 2 for end in range(batches, 4 + batches, batches)]
+    seen = [int(float(row["images"])) for row in rows if row["train/loss"]]
+    assert seen == [*steps, *(8 + crops for crops in steps)]
+
+
+def test_a_plateau_lowers_the_rate_where_the_monitored_score_stays(
+    tmp_path: Path, photos: Path
+) -> None:
+    """A score that must rise by half of itself stays."""
+    plateau = ("scheduler=plateau", "scheduler.make.patience=0", "scheduler.make.threshold=0.5")
+    options = ("trainer.max_epochs=5", "trainer.check_val_every_n_epoch=2")
+    train(tiny_run(tmp_path, photos, *plateau, *options))
+    with (tmp_path / "metrics.csv").open() as file:
+        found = [float(row["lr-AdamW"]) for row in csv.DictReader(file) if row["lr-AdamW"]]
+    top = found[0]
+    assert found[::4] == [top, top, top, top, top / 2]  # validated after epochs 2, 4 and 5
+
+
+def test_a_plateau_of_no_score_is_one_line_that_names_the_scores(
+    tmp_path: Path, photos: Path
+) -> None:
+    plateau = ("scheduler=plateau", "scheduler.monitor=train/loss")
+    with pytest.raises(UserError, match=r"scheduler.monitor=train/loss: .* val/ssim, val/psnr_y"):
+        train(tiny_run(tmp_path, photos, *plateau))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "near"),
+    [("val/sim", "val/ssim"), ("ssim", "val/ssim"), ("val/psnry", "val/psnr_y")],
+)
+def test_a_monitor_that_no_validation_has_is_refused_before_the_first_step(
+    monitor: str, near: str, tmp_path: Path, photos: Path
+) -> None:
+    with pytest.raises(UserError, match=rf"monitor={monitor} .*; did you mean {near}\?"):
+        train(tiny_run(tmp_path, photos, f"callbacks.best.monitor={monitor}"))
+    assert not (tmp_path / "metrics.csv").exists()
 
 
 def test_a_schedule_of_the_whole_run_ends_with_it_whatever_its_interval(

@@ -55,6 +55,29 @@ def test_jobs_of_a_sweep_are_never_merged(tmp_path: Path, photos: Path) -> None:
     assert "loss.alpha=0.5" in result.stdout
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("loss.alpha=0.5,1.0", "hydra.sweeper.max_batch_size=0"),
+        ("sweep=optuna", "hydra.sweeper.n_jobs=0"),
+        ("sweep=optuna", "hydra.sweeper.n_trials=0"),
+    ],
+)
+def test_a_sweep_that_would_never_launch_a_job_is_one_line(
+    words: tuple[str, str], tmp_path: Path, photos: Path
+) -> None:
+    result = subprocess.run(
+        command(photos, *words, options=("-m",)),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1] == f"error: {words[1]}: give at least 1"
+
+
 def test_a_sweep_with_a_failed_job_keeps_its_table_and_the_other_jobs(
     tmp_path: Path, photos: Path
 ) -> None:

@@ -39,6 +39,7 @@ class Clip:
     full_range: bool = False
     options: dict[str, str] = field(default_factory=dict)
     audio: int = 0  # tracks: the first mono, others stereo
+    sound: str = ""  # their codec; what the container usually has
     rotation: int = 0
     aspect: Fraction | None = None
     transfer: int = 2  # FFmpeg's AVCOL_TRC_UNSPECIFIED
@@ -83,7 +84,7 @@ def write(path: Path, clip: Clip = Clip(), container: str | None = None) -> Path
             video.metadata["timecode"] = clip.timecode
         if clip.rotation:
             video.set_display_rotation(clip.rotation)
-        tracks = [Track(file, number) for number in range(clip.audio)]
+        tracks = [Track(file, number, clip.sound) for number in range(clip.audio)]
         for number, time in enumerate(clip.times):
             frame = picture(clip, number)
             frame.pts, frame.time_base = time, TICK
@@ -106,8 +107,9 @@ def browser_clip(path: Path, times: Sequence[int]) -> Path:
 class Track:
     """A tone in a stream of its own: mono the first, stereo the others."""
 
-    def __init__(self, file: Any, number: int) -> None:
-        codec = "libopus" if file.format.name in ("webm", "mpegts") else "aac"
+    def __init__(self, file: Any, number: int, codec: str = "") -> None:
+        usual = "libopus" if file.format.name in ("webm", "mpegts") else "aac"
+        codec = codec or usual
         self.stream = file.add_stream(codec, rate=48000, layout="stereo" if number else "mono")
         self.stream.metadata["language"] = ("eng", "deu", "fra")[number]
         self._rows = 2 if number else 1

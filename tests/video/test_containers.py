@@ -1,8 +1,10 @@
 """What containers hold beside the frames: covers, tags of any name, and all of it in a pipe."""
 
 import io
+import re
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import pytest
 from PIL import Image
 
 from kd_lightning.deploy.backends import Runner
+from kd_lightning.errors import UserError
 from kd_lightning.video.containers import remedy
 from kd_lightning.video.enhancing import enhanced
 from kd_lightning.video.pipeline import process
 from kd_lightning.video.reader import Reader
+from kd_lightning.video.suffixes import CONTAINERS
 from kd_lightning.video.writer import Encoding, Writer
 from tests.video.clips import Clip, packets, times, write
 
@@ -112,6 +116,27 @@ def test_a_container_is_named_as_a_remedy_only_where_it_holds_all(tmp_path: Path
         assert remedy([subrip, mov_text]) == "convert it first, with ffmpeg"
 
 
+@pytest.mark.parametrize("suffix", list(CONTAINERS))
+@pytest.mark.parametrize("sound", ["aac", "libopus", "flac", "pcm_s16le", "libmp3lame", "ac3"])
+def test_sound_is_copied_or_refused_with_a_container_that_holds_it(
+    sound: str, suffix: str, tmp_path: Path, identity: Runner
+) -> None:
+    source = write(tmp_path / "in.mkv", Clip(audio=1, sound=sound))
+    target = tmp_path / f"out{suffix}"
+    try:
+        through(source, target, identity, Encoding())
+    except UserError as error:
+        found = re.search(r"cannot hold the audio stream 1 \(\w+\); write (\.\w+)$", str(error))
+        assert found, error
+        target = tmp_path / f"remedy{found[1]}"
+        through(source, target, identity, Encoding())
+    (copied,), (sounds,) = packets(target, "audio"), packets(source, "audio")
+    for (_, ours), (_, theirs) in zip(copied, sounds, strict=True):
+        assert (
+            ours.endswith(theirs) if target.suffix == ".ts" else ours == theirs
+        )  # its own headers
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 def test_tags_of_a_phone_are_kept_beside_the_usual_ones(
     suffix: str, tmp_path: Path, identity: Runner
@@ -122,6 +147,27 @@ def test_tags_of_a_phone_are_kept_beside_the_usual_ones(
     with av.open(str(target)) as file:
         assert PHONE.items() | USUAL.items() <= dict(file.metadata).items()
         assert file.metadata["major_brand"] == {".mp4": "isom", ".mov": "qt  "}[suffix]
+
+
+@pytest.mark.parametrize("suffix", list(CONTAINERS))
+def test_tags_are_kept_or_named_as_left_out(suffix: str, tmp_path: Path, identity: Runner) -> None:
+    source = write(tmp_path / "plain.mkv", Clip())
+    tagged, target = tmp_path / "in.mkv", tmp_path / f"out{suffix}"
+    with av.open(str(source)) as plain, av.open(str(tagged), "w") as out:
+        stream = out.add_stream_from_template(plain.streams[0])
+        out.metadata.update(USUAL)
+        out.set_chapters([{"id": 1, "start": 0, "end": 100, "time_base": Fraction(1, 600)}])
+        for packet in plain.demux():
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    notes = through(tagged, target, identity, Encoding())
+    with av.open(str(target)) as file:
+        written = {key.lower(): value for key, value in file.metadata.items()}
+        lost = [key for key, value in USUAL.items() if written.get(key) != value]
+        lost += [] if len(file.chapters()) == 1 else ["chapters"]
+    named = [word for note in notes for word in re.findall(r"\w+", note.partition(";")[0].lower())]
+    assert sorted(lost) == sorted(word for word in named if word not in ("left", "out"))
 
 
 @pytest.mark.parametrize("beside", [{}, {"TIMECODE": "01:00:00:00"}])
