@@ -1,11 +1,9 @@
 """`TripletDataModule`: random triplet crops for training, whole images for validation and test."""
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -24,16 +22,21 @@ from kd_lightning.data.datasets import (
     CropDataset,
     CropLoader,
     EpochBatches,
-    StoredImage,
     StoredImages,
-    WholeImages,
-    stored_images,
 )
 from kd_lightning.data.degradations.bicubic import Bicubic
 from kd_lightning.data.degradations.official import Official
 from kd_lightning.data.device_cache import CropPlaces, DeviceCache
 from kd_lightning.data.pairing import split_stems
 from kd_lightning.data.prepare import prepare_triplets
+from kd_lightning.data.selection import (
+    Selection,
+    all_images,
+    check_sizes,
+    identity,
+    some_images,
+    whole_images,
+)
 from kd_lightning.data.sources import Source, fetch_automatic
 from kd_lightning.data.store import MANIFEST
 from kd_lightning.data.triplets import Recipe, SizeMismatch, Triplets, open_triplets
@@ -42,13 +45,6 @@ from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import upscale
 
 SSIM_WINDOW = 11  # pixels; no smaller image can be measured
-
-
-class Selection(NamedTuple):
-    """Some images of one folder."""
-
-    triplets: Triplets
-    stems: list[str]
 
 
 class TripletDataModule(LightningDataModule):
@@ -84,6 +80,10 @@ class TripletDataModule(LightningDataModule):
         seed: of the crops.
         cache_dir: where everything derived is kept; None: `$KD_LIGHTNING_HOME`, or
             `~/.cache/kd_lightning`.
+
+    Attributes:
+        train_teacher: whether training crops have the teacher's output; false saves the teacher's
+            pass over the training images, where a loss does not use it.
 
     Raises:
         UserError: see `prepare_data`.
@@ -132,6 +132,7 @@ class TripletDataModule(LightningDataModule):
         self.test_folders = {n: Path(f).expanduser() for n, f in (test or {}).items() if f}
         self.root = Path(root).expanduser() if root else None
         self.source, self.teacher = source, teacher
+        self.train_teacher = True
         self.scale, self.batch_size, self.seed = scale, batch_size, seed
         self.samples_per_epoch, self.augment = samples_per_epoch, augment
         degradation = degradation or Official(scale, otherwise=Bicubic(scale))
@@ -151,7 +152,7 @@ class TripletDataModule(LightningDataModule):
     @property
     def val_images(self) -> str:
         """The same for the same validation images, wherever they lie; `setup` must have run."""
-        return _identity(self._val)
+        return identity(self._val)
 
     @property
     def test_names(self) -> list[str]:
@@ -200,19 +201,19 @@ class TripletDataModule(LightningDataModule):
         self._train, self._val = self._fit_selections()
         self._test = self._test_selections()
         need = self.geometry.window * self.scale
-        _check_sizes(
+        check_sizes(
             self._train, need, f"a crop of data.crop_size={self.geometry.hr} and its margin"
         )
-        _check_sizes([*self._val, *self._test.values()], SSIM_WINDOW, "the window of SSIM")
+        check_sizes([*self._val, *self._test.values()], SSIM_WINDOW, "the window of SSIM")
 
     def train_dataloader(self) -> DataLoader[Any]:
-        items = _some(self._train, "train")
+        items = some_images(self._train, "train")
         sizes = [item.lr.shape[:2] for item in items]
         draws = CropDraws(sizes, self.geometry, self.seed, self.augment)
         crops = CropDataset(StoredImages(items), draws, self.geometry)
         return CropLoader(
             CropPlaces(draws) if self.device_cache else crops,
-            images=_identity(self._train),
+            images=identity(self._train),
             sampler=self._batches(),  # Lightning tells a sampler the epoch, a batch sampler not
             batch_size=None,
             num_workers=self.num_workers,
@@ -221,11 +222,11 @@ class TripletDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return _whole_images(_some(self._val, "val"), *self._rank_and_world())
+        return whole_images(some_images(self._val, "val"), *self._rank_and_world())
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
         dealt = self._rank_and_world()
-        return [_whole_images(_items([selection]), *dealt) for selection in self._test.values()]
+        return [whole_images(all_images([selection]), *dealt) for selection in self._test.values()]
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """uint8 to float, flips and rotations, bicubic: on the device that the batch is on."""
@@ -241,7 +242,7 @@ class TripletDataModule(LightningDataModule):
 
     def _device_cache(self, device: torch.device) -> DeviceCache:
         if self._on_device is None:
-            self._on_device = DeviceCache(_items(self._train), self.geometry, device)
+            self._on_device = DeviceCache(all_images(self._train), self.geometry, device)
         return self._on_device
 
     def _missing(self) -> list[Path]:
@@ -255,7 +256,7 @@ class TripletDataModule(LightningDataModule):
     def _fit_selections(self) -> tuple[list[Selection], list[Selection]]:
         train, val = [], []
         for folder in self.train_folders:
-            triplets = self._open(folder, self.train_recipe, teacher_required=True)
+            triplets = self._open(folder, self.train_recipe, training=True)
             stems = list(triplets.files)
             if self.split is not None:
                 stems, held_out = split_stems(stems, self.split)
@@ -271,10 +272,9 @@ class TripletDataModule(LightningDataModule):
         triplets = self._open(folder, self.recipe)
         return Selection(triplets, list(triplets.files))
 
-    def _open(self, folder: Path, recipe: Recipe, teacher_required: bool = False) -> Triplets:
-        return open_triplets(
-            folder, recipe, self.teacher, self.cache, teacher_required=teacher_required
-        )
+    def _open(self, folder: Path, recipe: Recipe, training: bool = False) -> Triplets:
+        teacher = self.teacher if self.train_teacher or not training else None
+        return open_triplets(folder, recipe, teacher, self.cache, teacher_required=training)
 
     def _batches(self) -> EpochBatches:
         """The batches of this rank. Raises UserError where an epoch is less than one."""
@@ -317,38 +317,3 @@ def _one_of(key: str, value: object, choices: Sequence[object]) -> None:
 def _at_least(key: str, value: int, least: int) -> None:
     if value < least:
         raise UserError(f"{key}={value}: give at least {least}")
-
-
-def _items(selections: Sequence[Selection]) -> list[StoredImage]:
-    return [item for triplets, stems in selections for item in stored_images(triplets, stems)]
-
-
-def _some(selections: Sequence[Selection], name: str) -> list[StoredImage]:
-    """At least one. Raises UserError for none."""
-    if not (items := _items(selections)):
-        raise UserError(f"no image is left for data.{name}: add some, or change data.split")
-    return items
-
-
-def _identity(selections: Sequence[Selection]) -> str:
-    """The same for the same images, wherever they lie."""
-    content = [[t.hr.entries[stem].sha256, stem] for t, stems in selections for stem in stems]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _whole_images(items: list[StoredImage], rank: int = 0, world: int = 1) -> DataLoader[Any]:
-    """The images that fall to process `rank` of `world`, dealt in turn. A process that none is
-    left for sees the first, without a stem, since all must take part in a validation."""
-    dealt = items[rank::world] or [items[0]._replace(stem="")]
-    return DataLoader(WholeImages(dealt), batch_size=None)
-
-
-def _check_sizes(selections: Sequence[Selection], need: int, what: str) -> None:
-    for triplets, stems in selections:
-        for stem in stems:
-            height, width, _ = triplets.hr.entries[stem].shape
-            if min(height, width) < need:
-                raise UserError(
-                    f"{triplets.files[stem]}: {width}x{height} pixels is too small for {what}, "
-                    f"{need} pixels; remove the image, or choose a smaller crop"
-                )

@@ -116,6 +116,10 @@ class DistillationLoss(nn.Module):
         teacher_weight: w, in [0, 1]; 0 trains without a teacher, 1 on its output alone.
         extra_terms: name -> (weight of 0 or more, module of (sr, target) -> scalar). They measure
             and do not learn: their parameters are frozen, and they stay in eval mode.
+
+    Attributes:
+        uses_teacher: whether a batch needs the teacher's output; a run leaves it out otherwise. A
+            loss without this attribute gets it.
     """
 
     def __init__(
@@ -127,6 +131,7 @@ class DistillationLoss(nn.Module):
         super().__init__()
         self.hybrid = HybridLoss(alpha)
         self.teacher_weight = _share("loss.teacher_weight", teacher_weight)
+        self.uses_teacher = self.teacher_weight > 0
         self.extra_weights: dict[str, float] = {}
         self.extra_terms = nn.ModuleDict()
         for name, (weight, term) in (extra_terms or {}).items():

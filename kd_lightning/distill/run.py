@@ -58,6 +58,8 @@ def train(cfg: DictConfig) -> float | None:
 
     teacher = instantiate(cfg.teacher)
     data = instantiate(cfg.data, teacher=teacher)
+    loss = make_loss(cfg.loss)
+    data.train_teacher = getattr(loss, "uses_teacher", True)
     student = instantiate(cfg.student)
     arguments = student_arguments(config["student"])
     check_saveable(student, arguments)
@@ -73,7 +75,7 @@ def train(cfg: DictConfig) -> float | None:
     make_features = instantiate(cfg.features)
     module = DistillationModule(
         student=student,
-        loss=make_loss(cfg.loss),
+        loss=loss,
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler.make),
         interval=cfg.scheduler.interval,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,24 @@ def test_rows_of_accumulated_batches_are_one_for_each_step(tmp_path: Path, photo
         with (tmp_path / name).open() as file:
             steps = [int(float(row["step"])) for row in csv.DictReader(file) if row[key]]
         assert steps == [0, 1, 2, 3], key
+
+
+def test_a_teacher_that_the_loss_does_not_use_is_scored_and_never_runs_over_the_training_images(
+    tmp_path: Path, photos: Path
+) -> None:
+    """Its outputs of the training images are missing here."""
+    data = shutil.copytree(photos, tmp_path / "data")
+    shutil.rmtree(data / "train_teacher")
+    with pytest.raises(UserError, match="train_teacher"):
+        train(tiny_run(tmp_path / "half", data))
+    students = {}
+    for teacher in ("folder", "none"):
+        folder = tmp_path / teacher
+        train(tiny_run(folder, data, "loss.teacher_weight=0", f"teacher={teacher}"))
+        students[teacher] = load_artifact(folder / "student.safetensors")[0].state_dict()
+    scored = json.loads((tmp_path / "folder" / "metrics.json").read_text())["valid"]
+    assert "teacher" in scored
+    assert all(torch.equal(students["none"][key], w) for key, w in students["folder"].items())
 
 
 @pytest.mark.parametrize("batches", [1, 2, 3, 4, 5])
