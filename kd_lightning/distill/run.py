@@ -9,7 +9,6 @@ import torch
 import wandb
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
-from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -19,7 +18,7 @@ from kd_lightning.distill.checkpoints import AtomicCheckpointIO
 from kd_lightning.distill.losses import make_loss
 from kd_lightning.distill.metrics import make_metrics
 from kd_lightning.distill.module import DistillationModule, spans_the_run
-from kd_lightning.distill.processes import is_first_process, processes
+from kd_lightning.distill.processes import cluster, is_first_process, processes
 from kd_lightning.distill.publish import use_data
 from kd_lightning.distill.results import RESULTS, save_results
 from kd_lightning.distill.resume import Resume, accept
@@ -184,12 +183,6 @@ def best_checkpoints(trainer: Trainer) -> ModelCheckpoint | None:
     """The first that monitors something: callbacks.best, whatever others a user has beside it."""
     callbacks = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
     return next((callback for callback in callbacks if callback.monitor), None)
-
-
-def cluster() -> list[SLURMEnvironment]:
-    """Under SLURM, Lightning's environment of it without its own way of starting again: that would
-    save other checkpoints, and prefer them to the one that the run says it continues."""
-    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def load_best(trainer: Trainer, module: DistillationModule) -> int:
