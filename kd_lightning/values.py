@@ -59,10 +59,13 @@ def check_trainer(trainer: DictConfig, precision: str) -> None:
     for key, instead in INSTEAD.items():
         if trainer.get(key):
             raise UserError(f"trainer.{key}={trainer[key]} is not possible here: {instead}")
-    used = {trainer.precision, precision}
-    if wrong := used - {*PRECISIONS}:
-        raise UserError(f"trainer.precision={wrong.pop()}: give precision=fp32, bf16 or fp16")
-    if len(used) > 1:
+    for name, given in (
+        ("precision.lightning", precision),
+        ("trainer.precision", trainer.precision),
+    ):
+        if given not in PRECISIONS:
+            raise UserError(f"{name}={given}: give precision=fp32, bf16 or fp16")
+    if trainer.precision != precision:
         raise UserError(f"trainer.precision={trainer.precision}: give precision= alone")
 
 

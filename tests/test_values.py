@@ -48,7 +48,7 @@ def test_every_value_that_ships_has_the_type_of_its_parameter(choice: str) -> No
             "callbacks.pictures.every_n_epochs=0: give at least 1",
         ),
         ("trainer.precision=bf16-true", "trainer.precision=bf16-true: give precision=fp32, bf16"),
-        ("precision.lightning=64-true", "trainer.precision=64-true: give precision=fp32, bf16"),
+        ("precision.lightning=64-true", "precision.lightning=64-true: give precision=fp32, bf16"),
         ("trainer.precision=16-mixed", "trainer.precision=16-mixed: give precision= alone"),
         ("+trainer.overfit_batches=1", "trainer.overfit_batches=1 is not possible here: debug="),
         ("student._target_=my_packge.MyStudent", "student: there is no my_packge.MyStudent"),

@@ -115,9 +115,9 @@ def notes() -> list[str]:
         "any 8-bit value. int8: quantized on sample photos of scikit-image. Speed: "
         'median after a warm-up; "network" runs on a float frame in memory, "8-bit frame" goes '
         "from a small 8-bit frame through interpolation, network and rounding to a large 8-bit "
-        'frame. "Of peak": 2*GMAC/time over the matrix product of that precision. Networks in '
-        "the speed tables have random weights, in 8 bits where the student's are; time does not "
-        "depend on them."
+        'frame. "Of peak": 2*GMAC/time over the matrix product of that precision, of int8 '
+        "where an engine runs a student in 8 bits. Networks in the speed tables have random "
+        "weights, in 8 bits where the student's are; time does not depend on them."
     ]
 
 

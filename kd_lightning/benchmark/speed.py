@@ -127,7 +127,7 @@ def _prepare(case: Case) -> tuple[Call | None, Call, dict[str, Any]]:
     facts = {
         "parameters": sum(p.numel() for p in network.parameters()),
         "gmac": macs_per_pixel(network) * inside[0] * inside[1] / 1e9,
-        "int8": bool(getattr(network, "int8", False)),
+        "int8": case.precision == "int8" or bool(getattr(network, "int8", False)),
     }
     if case.kind == "opencv dnn":
         run = _opencv_dnn(network)
@@ -146,8 +146,8 @@ def _prepare(case: Case) -> tuple[Call | None, Call, dict[str, Any]]:
 
 
 def network_of(case: Case) -> Any:
-    """The case's network, with random weights, and the ranges that a step of training leaves:
-    without them students in 8 bits round nothing, and engines run them in floating point."""
+    """The case's network, with random weights and, in 8 bits, the ranges that a step of training
+    leaves: without them it rounds nothing, and engines run it in floating point."""
     if case.kind == "basicsr":
         from importlib import import_module
 
@@ -161,11 +161,13 @@ def network_of(case: Case) -> Any:
     import torch
 
     from kd_lightning.models.lookup import find_class
-    from kd_lightning.models.network import fuse
+    from kd_lightning.models.network import fuse, model_info
 
     network = find_class(case.architecture, case.method)(**case.arguments)
-    with torch.no_grad():
-        network.train()(torch.rand(1, 3, 64, 64))
+    if (info := model_info(network)).int8:
+        side = -(-64 // info.multiple_of) * info.multiple_of
+        with torch.no_grad():
+            network.train()(torch.rand(2, 3, side, side))
     return fuse(network).eval()
 
 

@@ -1,8 +1,6 @@
 """Checkpoints: written whole or not at all, at moments from which a run resumes exactly."""
 
-import hashlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
-from kd_lightning.config import nearest
-from kd_lightning.distill.metrics import log_name
+from kd_lightning.distill.monitored import scored_on
 from kd_lightning.distill.publish import log_summary
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
-
-SCORED = ("val", "val/to_teacher")  # by each validation
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -61,18 +56,7 @@ class RunCheckpoint(ModelCheckpoint):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        self.check_monitor(pl_module)
-        images = getattr(getattr(trainer, "datamodule", None), "val_images", "")
-        metrics = json.dumps(pl_module.hparams.get("metrics"), default=str, sort_keys=True)
-        self.scored_on = hashlib.sha256(f"{images}{metrics}".encode()).hexdigest()
-
-    def check_monitor(self, module: Any) -> None:
-        """Raises UserError for a score that no validation will have."""
-        scores = [f"{row}/{log_name(name)}" for row in SCORED for name in module.metrics]
-        monitor = self.monitor or ""
-        if monitor not in scores and (monitor.startswith("val/") or f"val/{monitor}" in scores):
-            near = nearest(monitor, scores)
-            raise UserError(f"callbacks: monitor={monitor} is in no validation{near}")
+        self.scored_on = scored_on(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "scored_on": self.scored_on}

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from kd_lightning.distill.checkpoints import earlier
 from kd_lightning.distill.features import FeatureDistillation
 from kd_lightning.distill.metrics import ImageScores, log_name
+from kd_lightning.distill.monitored import check_monitors, scored_on, scores_of
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
 from kd_lightning.models.tiling import tiled
@@ -82,6 +83,7 @@ class DistillationModule(LightningModule):
         self.val_scores: Scores = {}
         self.test_scores: dict[str, Scores] = {}
         self.baselines_logged = False
+        self.other_validation = False  # since the checkpoint that the run goes on from
         self.batch_size = 0  # crops of a step in this process
 
     def forward(self, batch: Batch) -> Tensor:
@@ -105,6 +107,9 @@ class DistillationModule(LightningModule):
     def input_of(self, batch: Batch) -> Tensor:
         image = batch["lr"] if self.student.takes_lr else batch["bicubic"]
         return image.contiguous(memory_format=torch.channels_last)
+
+    def on_fit_start(self) -> None:
+        check_monitors(self.trainer, self)
 
     def on_train_start(self) -> None:
         self.on_train_epoch_start()  # a run that resumes within an epoch does not start it
@@ -145,7 +150,8 @@ class DistillationModule(LightningModule):
         """Raises UserError where several processes would wait for a gradient that never comes."""
         strategy: Any = self.trainer.strategy
         kwargs = getattr(strategy, "_ddp_kwargs", None)
-        if kwargs is None or kwargs.get("find_unused_parameters") or self.global_step:
+        allowed = ("find_unused_parameters", "static_graph")
+        if kwargs is None or any(map(kwargs.get, allowed)) or self.global_step:
             return
         wanted = (item for item in self.named_parameters() if item[1].requires_grad)
         if unused := [name for name, parameter in wanted if parameter.grad is None]:
@@ -173,6 +179,8 @@ class DistillationModule(LightningModule):
         """Training crops of all processes until `ahead` steps from now. The last step of an epoch
         may have fewer batches than `accumulate_grad_batches`."""
         trainer: Any = self.trainer
+        if trainer.sanity_checking:  # which comes before the training images are opened
+            return 0
         batches, each = trainer.num_training_batches, trainer.accumulate_grad_batches
         epochs, steps = divmod(self.global_step + ahead, math.ceil(batches / each))
         seen = epochs * batches + min(steps * each, batches)
@@ -202,17 +210,25 @@ class DistillationModule(LightningModule):
         Lightning does it after them, and a run that resumes would lack that step."""
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, ReduceLROnPlateau) and not self.trainer.sanity_checking:
-            means = self.val_scores["student"].means()
-            scores = {f"val/{log_name(name)}": float(value) for name, value in means.items()}
-            scheduler.step(scores[str(self.monitor)])
+            if self.other_validation:  # than that of the best score so far
+                scheduler.best, scheduler.num_bad_epochs = scheduler.mode_worse, 0
+                self.other_validation = False
+            prefix, _, wanted = str(self.monitor).rpartition("/")
+            means = self.val_scores["student" if prefix == "val" else TO_TEACHER].means()
+            scheduler.step(
+                *(float(mean) for name, mean in means.items() if log_name(name) == wanted)
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["baselines_logged"] = self.baselines_logged
+        checkpoint["scored_on"] = scored_on(self.trainer, self)
         for logger in self.loggers:
             logger.save()  # the rows of the steps that the checkpoint has behind it
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.baselines_logged = checkpoint["baselines_logged"]
+        now = scored_on(self.trainer, self)
+        self.other_validation = checkpoint.get("scored_on", now) != now
 
     def new_scores(self, rows: Iterable[str] = ROWS) -> Scores:
         scale, device = self.student.scale, self.device
@@ -268,11 +284,10 @@ class DistillationModule(LightningModule):
             scheduler = self.make_scheduler(optimizer, **length)
         schedule = {"scheduler": scheduler, "interval": self.interval}
         if isinstance(scheduler, ReduceLROnPlateau):
-            known = [f"val/{log_name(name)}" for name in self.metrics]
-            if self.monitor not in known:
+            if self.monitor not in (known := scores_of(self.trainer, self)):
                 raise UserError(
                     f"scheduler.monitor={self.monitor}: ReduceLROnPlateau follows one of "
-                    f"{', '.join(known)}; scheduler=plateau names it"
+                    f"{', '.join(known)}"
                 )
             schedule |= {"monitor": self.monitor, "frequency": NEVER}  # `follow_plateau` does it
         return {"optimizer": optimizer, "lr_scheduler": schedule}

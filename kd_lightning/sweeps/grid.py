@@ -34,9 +34,9 @@ class GridSweeper(BasicSweeper):
         self.launcher.launch = launch  # type: ignore[method-assign]
 
 
-def at_least_one(key: str, number: int) -> None:
+def at_least_one(key: str, number: object) -> None:
     """Raises UserError for a sweep that would never launch a job."""
-    if number < 1:
+    if not isinstance(number, int) or number < 1:
         raise UserError(f"hydra.sweeper.{key}={number}: give at least 1")
 
 

@@ -22,7 +22,7 @@ ENDINGS = {"mjpeg": ".jpg", "png": ".png"}
 PICTURED = ("mp4", "matroska")  # containers that hold pictures beside a film
 ATTACHING = ("matroska", "webm")  # containers that hold attached files
 UNTAGGED = ("mpegts",)  # containers without tags, but for a service's, and without chapters
-SERVICE = ("service_name", "service_provider")
+SERVICE = ("service_name", "service_provider", "title")  # which becomes the service's name
 KEYS = "use_metadata_tags"  # FFmpeg's flag for tags under any name, as QuickTime has them
 # The header first and then fragments, which need no way back; it waits for the first packets, which
 # say when each stream begins.

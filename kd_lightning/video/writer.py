@@ -254,7 +254,10 @@ def choose(target: Path | BinaryIO, encoding: Encoding, shown: str) -> tuple[str
     except ValueError:
         raise UserError(f"--format {container}: FFmpeg writes no such container") from None
     if CONTAINERS.get(suffix, able.name) != able.name:
-        raise UserError(f"{shown}: --format {container} is not what {suffix} says; leave it out")
+        raise UserError(
+            f"{shown}: --format {container} is not what {suffix} says; leave it out, or give the "
+            "name its ending"
+        )
     codec = encoding.codec or DEFAULT_CODECS.get(able.name, "h264")
     if codec not in CODECS:
         raise UserError(f"--codec {codec}: choose {', '.join(CODECS)}")

@@ -82,6 +82,12 @@ def test_what_is_timed_computes_in_as_many_bits_as_what_ships(name: str) -> None
     assert quantizers(timed) == quantizers(fuse(ships))
 
 
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_student_of_ones_own_that_does_not_train_on_any_image_is_timed(int8: bool) -> None:
+    case = Case("own", "student", "tests.own_students.Squeezed", "540p", {"int8": int8})
+    assert speed.network_of(case).scale == 2
+
+
 def quantizers(network: torch.nn.Module) -> int:
     """Nodes of the exported graph that round to 8 bits."""
     graph = onnx.load_from_string(to_onnx(network)).graph

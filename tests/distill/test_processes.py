@@ -145,8 +145,12 @@ def test_a_parameter_without_a_gradient_is_named_with_the_strategy_that_allows_i
     assert "error: student.idle gets no gradient" in result.stderr
     allowed = "trainer.strategy=ddp_find_unused_parameters_true"
     assert allowed in result.stderr
-    result = start(tmp_path, photos, "hydra.run.dir=allowed", *idle, allowed)
-    assert result.returncode == 0, result.stderr
+    static = "{_target_: lightning.pytorch.strategies.DDPStrategy, static_graph: true}"
+    for number, words in enumerate(
+        [(allowed,), ("~trainer.strategy", f"+trainer.strategy={static}")]
+    ):
+        result = start(tmp_path, photos, f"hydra.run.dir={number}", *idle, *words)
+        assert result.returncode == 0, result.stderr
 
 
 def test_torchrun_starts_one_run_and_one_teacher_pass_over_its_processes(

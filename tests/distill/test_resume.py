@@ -235,6 +235,24 @@ def test_the_best_on_other_images_is_no_best_any_more(
     assert best["global_step"] == 12
 
 
+def test_a_plateau_counts_anew_on_other_images(stopped: Path, photos: Path, tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other_HR"
+    other.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(other / "noise.png")
+    plateau = (*SMALL, "scheduler=plateau", "scheduler.make.patience=0")
+    train(tiny_run(run, photos, *plateau))
+    last = run / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["lr_schedulers"][0]["best"] = 0.999  # which nothing reaches any more
+    torch.save(checkpoint, last)
+    options = (*plateau, "trainer.max_epochs=3", f"ckpt_path={last}", f"data.val=[{other}]")
+    train(tiny_run(run, photos, *options))
+    (after,) = torch.load(last, weights_only=True)["lr_schedulers"]
+    assert after["best"] < 0.999
+    assert after["num_bad_epochs"] == 0
+
+
 def test_dropout_of_a_resumed_run_is_that_of_an_undisturbed_one(
     tmp_path: Path, photos: Path, snapshots: list[Path]
 ) -> None:

@@ -195,6 +195,25 @@ def test_a_plateau_of_no_score_is_one_line_that_names_the_scores(
         train(tiny_run(tmp_path, photos, *plateau))
 
 
+def test_a_plateau_follows_the_teacher_where_the_checkpoints_do(
+    tmp_path: Path, photos: Path
+) -> None:
+    options = ("callbacks.best.monitor=val/to_teacher/psnr_y", "trainer.max_epochs=1")
+    train(tiny_run(tmp_path, photos, "scheduler=plateau", *options))
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    (best,) = (s["best_model_score"] for s in checkpoint["callbacks"].values() if s.get("monitor"))
+    assert checkpoint["lr_schedulers"][0]["best"] == pytest.approx(float(best))
+
+
+@pytest.mark.parametrize("scheduler", ["step", "plateau", "onecycle"])
+def test_a_run_may_begin_with_validation_batches(
+    scheduler: str, tmp_path: Path, photos: Path
+) -> None:
+    options = (f"scheduler={scheduler}", "trainer.num_sanity_val_steps=1", "trainer.max_epochs=1")
+    train(tiny_run(tmp_path, photos, *options))
+    assert (tmp_path / "student.safetensors").is_file()
+
+
 @pytest.mark.parametrize(
     ("monitor", "near"),
     [("val/sim", "val/ssim"), ("ssim", "val/ssim"), ("val/psnry", "val/psnr_y")],
@@ -202,9 +221,29 @@ def test_a_plateau_of_no_score_is_one_line_that_names_the_scores(
 def test_a_monitor_that_no_validation_has_is_refused_before_the_first_step(
     monitor: str, near: str, tmp_path: Path, photos: Path
 ) -> None:
-    with pytest.raises(UserError, match=rf"monitor={monitor} .*; did you mean {near}\?"):
+    with pytest.raises(UserError, match=rf"monitor={monitor}, .*; did you mean {near}\?"):
         train(tiny_run(tmp_path, photos, f"callbacks.best.monitor={monitor}"))
+    stop = f"{{_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: {monitor}}}"
+    with pytest.raises(UserError, match=rf"EarlyStopping has monitor={monitor}, "):
+        train(tiny_run(tmp_path, photos, f"+callbacks.stop={stop}"))
     assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_what_is_scored_against_a_teacher_cannot_be_monitored_without_one(
+    tmp_path: Path, photos: Path
+) -> None:
+    alone = ("teacher=none", "loss.teacher_weight=0")
+    with pytest.raises(UserError, match=r"monitor=val/to_teacher/ssim, which is in no validation"):
+        train(tiny_run(tmp_path, photos, *alone, "callbacks.best.monitor=val/to_teacher/ssim"))
+
+
+def test_a_score_that_a_callback_of_ones_own_logs_can_be_monitored(
+    tmp_path: Path, photos: Path
+) -> None:
+    logs = "+callbacks.mine._target_=tests.distill.planted.Logs"
+    options = ("callbacks.best.monitor=val/mine", "trainer.max_epochs=2")
+    score = train(tiny_run(tmp_path, photos, logs, *options))
+    assert score == 1
 
 
 def test_a_schedule_of_the_whole_run_ends_with_it_whatever_its_interval(

@@ -165,6 +165,8 @@ def test_tags_are_kept_or_named_as_left_out(suffix: str, tmp_path: Path, identit
     with av.open(str(target)) as file:
         written = {key.lower(): value for key, value in file.metadata.items()}
         lost = [key for key, value in USUAL.items() if written.get(key) != value]
+        if suffix == ".ts" and USUAL["title"].encode() in target.read_bytes():
+            lost.remove("title")  # it is the service's name
         lost += [] if len(file.chapters()) == 1 else ["chapters"]
     named = [word for note in notes for word in re.findall(r"\w+", note.partition(";")[0].lower())]
     assert sorted(lost) == sorted(word for word in named if word not in ("left", "out"))
