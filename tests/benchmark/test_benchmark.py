@@ -18,6 +18,7 @@ from kd_lightning.benchmark.speed import Case
 from kd_lightning.deploy.onnx_graph import to_onnx
 from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import load_artifact, save_artifact
+from kd_lightning.models.lookup import import_modules
 from kd_lightning.models.network import fuse
 from kd_lightning.models.pretrained import shipped
 from kd_lightning.models.students import StudentCNN, StudentFast
@@ -84,6 +85,7 @@ def test_what_is_timed_computes_in_as_many_bits_as_what_ships(name: str) -> None
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_a_student_of_ones_own_that_does_not_train_on_any_image_is_timed(int8: bool) -> None:
+    import_modules(["tests.own_students"])
     case = Case("own", "student", "tests.own_students.Squeezed", "540p", {"int8": int8})
     assert speed.network_of(case).scale == 2
 
