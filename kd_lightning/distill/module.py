@@ -1,7 +1,6 @@
 """The LightningModule: one student, one loss, the protocol's metrics. It never holds a teacher."""
 
 import hashlib
-import inspect
 import math
 import sys
 import warnings
@@ -19,6 +18,7 @@ from kd_lightning.distill.checkpoints import earlier
 from kd_lightning.distill.features import FeatureDistillation
 from kd_lightning.distill.metrics import ImageScores, log_name
 from kd_lightning.distill.monitored import check_monitors, scored_on, scores_of
+from kd_lightning.distill.schedules import refusals, spans_the_run
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
 from kd_lightning.models.tiling import tiled
@@ -215,9 +215,8 @@ class DistillationModule(LightningModule):
                 self.other_validation = False
             prefix, _, wanted = str(self.monitor).rpartition("/")
             means = self.val_scores["student" if prefix == "val" else TO_TEACHER].means()
-            scheduler.step(
-                *(float(mean) for name, mean in means.items() if log_name(name) == wanted)
-            )
+            scores = {log_name(name): float(mean) for name, mean in means.items()}
+            scheduler.step(scores[wanted])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["baselines_logged"] = self.baselines_logged
@@ -302,17 +301,3 @@ def whole_float32() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
-
-
-def spans_the_run(make_scheduler: Callable[..., LRScheduler]) -> bool:
-    """Whether a schedule is made for the length of the run, like OneCycle."""
-    return "total_steps" in inspect.signature(make_scheduler).parameters
-
-
-@contextmanager
-def refusals(group: str) -> Iterator[None]:
-    """What torch says against a value, as the configuration's fault."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{group}: {error}; change this key of {group}") from None

@@ -17,11 +17,12 @@ from kd_lightning.config import check_keys
 from kd_lightning.distill.checkpoints import AtomicCheckpointIO
 from kd_lightning.distill.losses import make_loss
 from kd_lightning.distill.metrics import make_metrics
-from kd_lightning.distill.module import DistillationModule, spans_the_run
+from kd_lightning.distill.module import DistillationModule
 from kd_lightning.distill.processes import cluster, is_first_process, processes
 from kd_lightning.distill.publish import use_data
 from kd_lightning.distill.results import RESULTS, save_results
 from kd_lightning.distill.resume import Resume, accept
+from kd_lightning.distill.schedules import spans_the_run
 from kd_lightning.distill.summary import summary
 from kd_lightning.errors import UserError
 from kd_lightning.files import remove_leftovers

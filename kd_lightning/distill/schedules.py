@@ -1,9 +1,14 @@
-"""Learning-rate schedules that torch lacks, and what a schedule means for a resumed run."""
+"""Learning-rate schedules: one that torch lacks, and what a run asks of them."""
 
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+from kd_lightning.errors import UserError
 
 
 class OneCycle(OneCycleLR):
@@ -33,3 +38,17 @@ class OneCycle(OneCycleLR):
         if abs(pct_start * total_steps - 1) < 1e-6:
             pct_start *= 1 - 1e-4
         super().__init__(optimizer, max_lr, total_steps=total_steps, pct_start=pct_start, **kwargs)
+
+
+def spans_the_run(make_scheduler: Callable[..., LRScheduler]) -> bool:
+    """Whether a schedule is made for the length of the run, like OneCycle."""
+    return "total_steps" in inspect.signature(make_scheduler).parameters
+
+
+@contextmanager
+def refusals(group: str) -> Iterator[None]:
+    """What torch says against a value, as the configuration's fault."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{group}: {error}; change this key of {group}") from None
