@@ -164,8 +164,8 @@ def network_of(case: Case) -> Any:
     from kd_lightning.models.network import fuse, model_info
 
     network = find_class(case.architecture, case.method)(**case.arguments)
-    if (info := model_info(network)).int8:
-        side = -(-64 // info.multiple_of) * info.multiple_of
+    if model_info(network).int8:
+        side = small_side(network)
         with torch.no_grad():
             network.train()(torch.rand(2, 3, side, side))
     return fuse(network).eval()
@@ -232,7 +232,7 @@ def per_pixel(
     network: Any, kinds: tuple[type[Any], ...], count: Callable[[Any, Any, Any], int]
 ) -> float:
     """Sum of `count(layer, input, output)` over the layers of these kinds for one pixel of the
-    input, from a 64x64 image."""
+    input, from a small image."""
     import torch
 
     total = 0
@@ -242,11 +242,18 @@ def per_pixel(
         total += count(layer, inputs[0], output)
 
     hooks = [m.register_forward_hook(add) for m in network.modules() if isinstance(m, kinds)]
+    side = small_side(network)
     with torch.inference_mode():
-        network(torch.zeros(1, 3, 64, 64))
+        network(torch.zeros(1, 3, side, side))
     for hook in hooks:
         hook.remove()
-    return total / 64**2
+    return total / side**2
+
+
+def small_side(network: Any) -> int:
+    """Of a small image that the network takes: 64 pixels, or a few more."""
+    multiple = int(getattr(network, "multiple_of", 1))
+    return -(-64 // multiple) * multiple
 
 
 if __name__ == "__main__":

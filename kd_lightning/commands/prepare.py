@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from kd_lightning.config import CONFIG, check_keys, one_line_errors, options_first
 from kd_lightning.data.datamodule import TripletDataModule
+from kd_lightning.distill.losses import make_loss, uses_teacher
 from kd_lightning.errors import UserError
 from kd_lightning.values import check_values
 
@@ -22,6 +23,7 @@ def prepare(cfg: DictConfig) -> None:
     check_keys(cfg)
     check_values(cfg)
     data: TripletDataModule = instantiate(cfg.data, teacher=instantiate(cfg.teacher))
+    data.train_teacher = uses_teacher(make_loss(cfg.loss))
     if cfg.check:
         check(data)
         return

@@ -155,6 +155,11 @@ class TripletDataModule(LightningDataModule):
         return identity(self._val)
 
     @property
+    def val_has_teacher(self) -> bool:
+        """Whether validation images have the teacher's output; `setup` must have run."""
+        return any(triplets.teacher is not None for triplets, _ in self._val)
+
+    @property
     def test_names(self) -> list[str]:
         """The names of the test sets, in the order of the test loaders."""
         return list(self.test_folders)

@@ -28,7 +28,8 @@ def job(cfg: DictConfig) -> float | None:
     other new run wants a folder that holds no run.
 
     Raises:
-        UserError: as `train`; the folder holds another run; torchrun has started other processes.
+        UserError: as `train`; the folder holds another run; torchrun or srun has started another
+            number of processes.
         Busy: another process writes into the run folder.
     """
     devices, nodes = (cfg.trainer.get(key, 1) for key in ("devices", "num_nodes"))

@@ -117,9 +117,6 @@ class DistillationLoss(nn.Module):
         extra_terms: name -> (weight of 0 or more, module of (sr, target) -> scalar). They measure
             and do not learn: their parameters are frozen, and they stay in eval mode.
 
-    Attributes:
-        uses_teacher: whether a batch needs the teacher's output; a run leaves it out otherwise. A
-            loss without this attribute gets it.
     """
 
     def __init__(
@@ -131,7 +128,6 @@ class DistillationLoss(nn.Module):
         super().__init__()
         self.hybrid = HybridLoss(alpha)
         self.teacher_weight = _share("loss.teacher_weight", teacher_weight)
-        self.uses_teacher = self.teacher_weight > 0
         self.extra_weights: dict[str, float] = {}
         self.extra_terms = nn.ModuleDict()
         for name, (weight, term) in (extra_terms or {}).items():
@@ -141,6 +137,12 @@ class DistillationLoss(nn.Module):
                 raise UserError(f"loss.extra_terms.{name}: the hybrid has a term of this name")
             self.extra_weights[name] = float(weight)
             self.extra_terms[name] = term.requires_grad_(False).eval()
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether crops must have the teacher's output, which a run leaves out otherwise; a class
+        derived from this one gets it unless it says that it does not."""
+        return type(self) is not DistillationLoss or self.teacher_weight > 0
 
     def train(self, mode: bool = True) -> "DistillationLoss":
         super().train(mode)
@@ -179,6 +181,11 @@ class DistillationLoss(nn.Module):
                 loss = loss + weight * self.extra_weights[extra] * named[extra]
             terms |= {f"{name}/{term}": value for term, value in named.items()}
         return terms | {"loss": loss}
+
+
+def uses_teacher(loss: nn.Module) -> bool:
+    """Whether training crops must have the teacher's output: yes, where a loss does not say."""
+    return bool(getattr(loss, "uses_teacher", True))
 
 
 def make_loss(cfg: DictConfig) -> nn.Module:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -83,7 +84,7 @@ class DistillationModule(LightningModule):
         self.val_scores: Scores = {}
         self.test_scores: dict[str, Scores] = {}
         self.baselines_logged = False
-        self.other_validation = False  # since the checkpoint that the run goes on from
+        self.scored_on: str | None = None  # the images and metrics of a plateau's best score
         self.batch_size = 0  # crops of a step in this process
 
     def forward(self, batch: Batch) -> Tensor:
@@ -110,6 +111,7 @@ class DistillationModule(LightningModule):
 
     def on_fit_start(self) -> None:
         check_monitors(self.trainer, self)
+        self.scored_on = self.scored_on or scored_on(self.trainer, self)
 
     def on_train_start(self) -> None:
         self.on_train_epoch_start()  # a run that resumes within an epoch does not start it
@@ -179,12 +181,17 @@ class DistillationModule(LightningModule):
         """Training crops of all processes until `ahead` steps from now. The last step of an epoch
         may have fewer batches than `accumulate_grad_batches`."""
         trainer: Any = self.trainer
-        if trainer.sanity_checking:  # which comes before the training images are opened
+        if not self.is_fitting():
             return 0
         batches, each = trainer.num_training_batches, trainer.accumulate_grad_batches
         epochs, steps = divmod(self.global_step + ahead, math.ceil(batches / each))
         seen = epochs * batches + min(steps * each, batches)
         return int(seen * self.batch_size * trainer.world_size)
+
+    def is_fitting(self) -> bool:
+        """Whether the run is under way, whose length and schedule are known then."""
+        state = self.trainer.state
+        return state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
 
     def earlier_checkpoints(self) -> str:
         """What to tell of the run's checkpoints where it breaks off; nothing if it has none."""
@@ -209,10 +216,11 @@ class DistillationModule(LightningModule):
         """Give a ReduceLROnPlateau the score of this validation, before the checkpoints are saved:
         Lightning does it after them, and a run that resumes would lack that step."""
         scheduler = self.lr_schedulers()
-        if isinstance(scheduler, ReduceLROnPlateau) and not self.trainer.sanity_checking:
-            if self.other_validation:  # than that of the best score so far
-                scheduler.best, scheduler.num_bad_epochs = scheduler.mode_worse, 0
-                self.other_validation = False
+        if isinstance(scheduler, ReduceLROnPlateau) and self.is_fitting():
+            if self.scored_on != (now := scored_on(self.trainer, self)):
+                scheduler.best = scheduler.mode_worse
+                scheduler.num_bad_epochs = scheduler.cooldown_counter = 0
+                self.scored_on = now
             prefix, _, wanted = str(self.monitor).rpartition("/")
             means = self.val_scores["student" if prefix == "val" else TO_TEACHER].means()
             scores = {log_name(name): float(mean) for name, mean in means.items()}
@@ -220,14 +228,13 @@ class DistillationModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["baselines_logged"] = self.baselines_logged
-        checkpoint["scored_on"] = scored_on(self.trainer, self)
+        checkpoint["scored_on"] = self.scored_on
         for logger in self.loggers:
             logger.save()  # the rows of the steps that the checkpoint has behind it
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.baselines_logged = checkpoint["baselines_logged"]
-        now = scored_on(self.trainer, self)
-        self.other_validation = checkpoint.get("scored_on", now) != now
+        self.scored_on = checkpoint.get("scored_on")
 
     def new_scores(self, rows: Iterable[str] = ROWS) -> Scores:
         scale, device = self.student.scale, self.device

@@ -16,7 +16,7 @@ PACKAGES = ("kd_lightning", "lightning")  # whose callbacks log no score of a va
 def scores_of(trainer: Trainer, module: Any) -> list[str]:
     """The names of what each validation logs: of the student's scores, and of those against the
     teacher's output where there is one."""
-    has_teacher = getattr(getattr(trainer, "datamodule", None), "teacher", None) is not None
+    has_teacher = getattr(getattr(trainer, "datamodule", None), "val_has_teacher", True)
     rows = ("val", "val/to_teacher") if has_teacher else ("val",)
     return [f"{row}/{log_name(name)}" for row in rows for name in module.metrics]
 

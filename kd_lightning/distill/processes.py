@@ -14,7 +14,11 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Trainer
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+)
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
@@ -33,30 +37,39 @@ def is_first_process() -> bool:
 
 
 def started_outside() -> tuple[str, int, int] | None:
-    """Who has started this process, how many of them, and how many on this machine; None where a
-    run starts its own. torchrun comes first: SLURM may have started it."""
+    """Who has started this process, how many of them, and on how many machines; None where a run
+    starts its own. torchrun comes first: SLURM may have started it."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        return "torchrun", int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
-    if SLURMEnvironment.detect():
-        tasks, nodes = (int(os.environ.get(f"SLURM_STEP_NUM_{w}", 1)) for w in ("TASKS", "NODES"))
-        return "SLURM", tasks, max(1, tasks // nodes)
-    return None
+        started, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        return "torchrun", started, started // here
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    machines = int(os.environ.get("SLURM_STEP_NUM_NODES", 1))
+    return ("srun", tasks, machines) if tasks > 1 else None
 
 
-def cluster() -> list[SLURMEnvironment]:
-    """Under SLURM, Lightning's environment of it without its own way of starting again: that would
-    save other checkpoints, and prefer them to the one that the run says it continues. Raises
-    UserError for options of srun that it does not take."""
-    if (outside := started_outside()) is None or outside[0] != "SLURM":
+def cluster() -> list[ClusterEnvironment]:
+    """Under srun, Lightning's environment of SLURM without its own way of starting again: that
+    would save other checkpoints, and prefer them to the one that the run says it continues. One
+    process in a job of SLURM starts the others of its run itself.
+
+    Raises:
+        UserError: options of srun that Lightning does not take.
+    """
+    outside = started_outside()
+    if outside is None:
+        return [LightningEnvironment()] if SLURMEnvironment.detect() else []
+    if outside[0] != "srun":
         return []
+    if not SLURMEnvironment.detect():
+        raise UserError("srun: tasks of an interactive job have no ranks: add --job-name=train")
     try:
         return [SLURMEnvironment(auto_requeue=False)]
     except RuntimeError as error:
-        raise UserError(f"SLURM: {error}") from None
+        raise UserError(f"srun: {error}") from None
 
 
 def refuse_other_count(devices: Any, nodes: int, on_cpu: bool) -> None:
-    """Refuse more processes of torchrun or SLURM than the run has, which would be its doubles, or
+    """Refuse more processes of torchrun or srun than the run has, which would be its doubles, or
     fewer, which would wait for the others.
 
     Args:
@@ -65,22 +78,20 @@ def refuse_other_count(devices: Any, nodes: int, on_cpu: bool) -> None:
         on_cpu: whether the run is on the CPU.
 
     Raises:
-        UserError: another number than has been started.
+        UserError: another number than has been started, or as `cluster`.
     """
     if devices == "auto" and on_cpu:
         devices = 1
     outside = started_outside()
-    if outside is None or not isinstance(devices, int) or devices < 1:
-        return
-    who, started, here = outside
-    if devices * nodes != started:
-        machines = f" trainer.num_nodes={started // here}" if started > here else ""
-        ddp = "trainer=ddp " if started > 1 else ""
-        by_srun = f", or start it by srun --ntasks-per-node={devices}" if who == "SLURM" else ""
-        raise UserError(
-            f"{who} has started {started} process{'es' * (started > 1)}, and the run has "
-            f"{devices * nodes}: give {ddp}trainer.devices={here}{machines}{by_srun}"
-        )
+    if outside is not None and isinstance(devices, int) and devices > 0:
+        who, started, machines = outside
+        if devices * nodes != started:
+            several = f" trainer.num_nodes={machines}" if machines > 1 else ""
+            raise UserError(
+                f"{who} has started {started} processes, and the run has {devices * nodes}: give "
+                f"trainer=ddp trainer.devices={max(1, started // machines)}{several}"
+            )
+    cluster()
 
 
 class JobLauncher(_SubprocessScriptLauncher):

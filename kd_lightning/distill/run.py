@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kd_lightning.config import check_keys
 from kd_lightning.distill.checkpoints import AtomicCheckpointIO
-from kd_lightning.distill.losses import make_loss
+from kd_lightning.distill.losses import make_loss, uses_teacher
 from kd_lightning.distill.metrics import make_metrics
 from kd_lightning.distill.module import DistillationModule
 from kd_lightning.distill.processes import cluster, is_first_process, processes
@@ -58,8 +58,6 @@ def train(cfg: DictConfig) -> float | None:
 
     teacher = instantiate(cfg.teacher)
     data = instantiate(cfg.data, teacher=teacher)
-    loss = make_loss(cfg.loss)
-    data.train_teacher = getattr(loss, "uses_teacher", True)
     student = instantiate(cfg.student)
     arguments = student_arguments(config["student"])
     check_saveable(student, arguments)
@@ -73,6 +71,8 @@ def train(cfg: DictConfig) -> float | None:
         start = load_init_from(student, cfg.init_from)
         tell(f"starting from {start}{other_arguments(start, student, arguments)}")
     make_features = instantiate(cfg.features)
+    loss = make_loss(cfg.loss)  # after the student, whose weights are drawn first
+    data.train_teacher = uses_teacher(loss)
     module = DistillationModule(
         student=student,
         loss=loss,

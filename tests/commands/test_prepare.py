@@ -1,5 +1,6 @@
 """kd-prepare and the data configurations."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,18 @@ def test_prepare_then_check_then_repair(tmp_path: Path, capsys: pytest.CaptureFi
 
     prepare(configuration(*settings))
     prepare(configuration(*settings, "check=true"))
+
+
+def test_what_the_loss_does_not_use_of_a_teacher_is_not_asked_for(
+    tmp_path: Path, photos: Path
+) -> None:
+    data = shutil.copytree(photos, tmp_path / "data")
+    shutil.rmtree(data / "train_teacher")
+    words = ["data=photos", f"data.root={data}", "teacher=folder", f"data.cache_dir={tmp_path}"]
+    with pytest.raises(UserError, match="train_teacher"):
+        prepare(configuration(*words))
+    for check in ("false", "true"):
+        prepare(configuration(*words, "loss.teacher_weight=0", f"check={check}"))
 
 
 def test_a_wrong_value_is_named_as_in_training() -> None:

