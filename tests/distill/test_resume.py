@@ -209,15 +209,20 @@ def test_a_finished_run_that_goes_on_is_unfinished_until_its_end(
     assert not {"metrics.json", "student.safetensors"} & {path.name for path in run.iterdir()}
 
 
+def save_noise(folder: Path) -> None:
+    """One image that is none of the run's."""
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "noise.png")
+
+
 def test_the_best_on_other_images_is_no_best_any_more(
     stopped: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """On the first ones the run had a score that nothing reaches any more."""
     run, other = tmp_path / "run", tmp_path / "other_HR"
     shutil.copytree(stopped, run)
-    other.mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    Image.fromarray(noise).save(other / "noise.png")
+    save_noise(other)
     last = run / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
     for state in checkpoint["callbacks"].values():
@@ -237,9 +242,7 @@ def test_the_best_on_other_images_is_no_best_any_more(
 
 def test_a_plateau_counts_anew_on_other_images(stopped: Path, photos: Path, tmp_path: Path) -> None:
     run, other = tmp_path / "run", tmp_path / "other_HR"
-    other.mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    Image.fromarray(noise).save(other / "noise.png")
+    save_noise(other)
     plateau = (*SMALL, "scheduler=plateau", "scheduler.make.patience=0")
     train(tiny_run(run, photos, *plateau))
     last = run / "checkpoints" / "last.ckpt"

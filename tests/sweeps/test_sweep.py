@@ -23,18 +23,15 @@ def command(photos: Path, *overrides: str, options: tuple[str, ...] = ()) -> lis
     ]
 
 
+def swept(folder: Path, photos: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """A sweep that was started in `folder`, at its end."""
+    words = command(photos, *overrides, options=("-m",))
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
 def test_jobs_of_a_sweep_are_never_merged(tmp_path: Path, photos: Path) -> None:
-    result = subprocess.run(
-        command(
-            photos,
-            *("sweep=alpha", "trainer.max_epochs=1", "name=alpha"),
-            options=("-m",),
-        ),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    words = ("sweep=alpha", "trainer.max_epochs=1", "name=alpha")
+    result = swept(tmp_path, photos, *words)
     assert result.returncode == 0, result.stderr
     (sweep,) = (tmp_path / "logs" / "alpha").iterdir()
     runs = [sweep / str(job) for job in range(4)]
@@ -66,13 +63,7 @@ def test_jobs_of_a_sweep_are_never_merged(tmp_path: Path, photos: Path) -> None:
 def test_a_sweep_that_would_never_launch_a_job_is_one_line(
     words: tuple[str, str], tmp_path: Path, photos: Path
 ) -> None:
-    result = subprocess.run(
-        command(photos, *words, options=("-m",)),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    result = swept(tmp_path, photos, *words)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1] == f"error: {words[1]}: give at least 1"
@@ -82,13 +73,7 @@ def test_a_sweep_with_a_failed_job_keeps_its_table_and_the_other_jobs(
     tmp_path: Path, photos: Path
 ) -> None:
     words = ("loss.alpha=0.5,7,0.85", "trainer.max_epochs=1", "logger=csv", "hydra.sweep.dir=sweep")
-    result = subprocess.run(
-        command(photos, *words, options=("-m",)),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    result = swept(tmp_path, photos, *words)
     reason = "loss.alpha=7 is outside [0, 1]"
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
