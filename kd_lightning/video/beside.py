@@ -24,7 +24,31 @@ from kd_lightning.video.containers import (
     takes,
     unknown_tags,
 )
+from kd_lightning.video.formats import pyav
 from kd_lightning.video.reader import Reader
+
+
+class Copy:
+    """A stream of an output that takes over the packets of one of the source's.
+
+    Args:
+        source: the `av` stream that they come from.
+        stream: the output's.
+        container: FFmpeg's name of the output's container.
+    """
+
+    def __init__(self, source: Any, stream: Any, container: str) -> None:
+        self._stream, self._filter = stream, None
+        headed = codec_name(source) == "aac" and not source.codec_context.extradata
+        if headed and container in MOV:  # which has once what transport streams say in each packet
+            self._filter = pyav().bitstream.BitStreamFilterContext("aac_adtstoasc", source)
+
+    def packets(self, packet: Any) -> list[Any]:
+        """What the output is given for one `av.Packet` of the source."""
+        found = self._filter.filter(packet) if self._filter else [packet]
+        for each in found:
+            each.stream = self._stream
+        return found
 
 
 class Beside:
@@ -56,7 +80,7 @@ class Beside:
             return ""
         return f"+{KEYS}"
 
-    def add(self, output: Any, video: Any, early: Iterable[Any]) -> dict[int, Any]:
+    def add(self, output: Any, video: Any, early: Iterable[Any]) -> dict[int, Copy]:
         """Add it to the `av` container `output`, whose header is not written yet.
 
         Args:
@@ -65,12 +89,12 @@ class Beside:
             early: the source's packets before the first frame, among which its pictures are.
 
         Returns:
-            The source's index of each stream whose packets are to be copied -> its stream.
+            The source's index of each stream whose packets are to be copied -> what takes them.
 
         Raises:
             UserError: a stream that the container cannot hold.
         """
-        copies: dict[int, Any] = {}
+        copies: dict[int, Copy] = {}
         for stream in self._source.copied:
             if is_picture(stream) and not self._takes_picture(stream, output, early):
                 continue
@@ -87,7 +111,7 @@ class Beside:
             copy = output.add_stream_from_template(stream)
             copy.metadata.update(stream.metadata)
             copy.disposition = stream.disposition
-            copies[stream.index] = copy
+            copies[stream.index] = Copy(stream, copy, self._container)
         self._describe(output)
         return copies
 

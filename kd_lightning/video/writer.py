@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from kd_lightning.errors import UserError
 from kd_lightning.files import replacing_path
-from kd_lightning.video.beside import Beside, container_options
+from kd_lightning.video.beside import Beside, Copy, container_options
 from kd_lightning.video.codecs import CODECS, DEFAULT_CODECS, Codec, check_quality
 from kd_lightning.video.containers import MOV
 from kd_lightning.video.formats import (
@@ -86,7 +86,7 @@ class Writer:
         self._av = pyav()
         self._stack = ExitStack()
         self._output: Any = None
-        self._copies: dict[int, Any] = {}
+        self._copies: dict[int, Copy] = {}
         self._early: list[Any] = []
         self._in_use = threading.RLock()
         self.notes: list[str] = []
@@ -116,15 +116,14 @@ class Writer:
             self._output.mux(self._stream.encode(picture))
 
     def copy(self, packet: Any) -> None:
-        """Pass on one `av.Packet` of `source`, bit for bit."""
+        """Pass on one `av.Packet` of `source`, its content bit for bit."""
         if self._output is None:
             self._early.append(packet)  # the header waits for the first frame
             return
-        stream = self._copies.get(packet.stream.index)
-        if stream is not None:
-            packet.stream = stream
+        copy = self._copies.get(packet.stream.index)
+        if copy is not None:
             with self._in_use:
-                self._output.mux(packet)
+                self._output.mux(copy.packets(packet))
 
     def close(self) -> None:
         """Write what the encoder still holds, and the end of the file."""

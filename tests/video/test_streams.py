@@ -1,5 +1,6 @@
 """What lies beside the frames: sound, subtitles, chapters, rotation, names; and the times."""
 
+from contextlib import ExitStack
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,8 @@ from kd_lightning.video.writer import Encoding, Writer
 from tests.video.clips import TICK, Clip, Track, packets, picture, times, write
 from tests.video.test_matrix import through
 
+ENDING = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "mpegts": ".ts"}
+CELL, SOUND = 188, 0x101  # bytes of a transport stream's cells; PID of its second stream
 SUBTITLES = """1
 00:00:00,010 --> 00:00:00,150
 one
@@ -180,6 +183,48 @@ def test_sound_as_it_usually_is_goes_from_a_container_to_the_same(
     assert through(source, target, identity, "h264") == []
     (before,), (after,) = packets(source, "audio"), packets(target, "audio")
     assert [content for _, content in after] == [content for _, content in before]
+
+
+@pytest.mark.parametrize("lost", [0, 2], ids=["", "begins within a packet"])
+@pytest.mark.parametrize("sound", ["aac", "ac3", "eac3", "libmp3lame", "libopus"])
+@pytest.mark.parametrize("container", ["mp4", "mov", "matroska", "mpegts"])
+@pytest.mark.parametrize("whole", [True, False], ids=["file", "stream"])
+def test_sound_of_a_transport_stream_is_heard_alike_in_files_and_streams(
+    whole: bool, container: str, sound: str, lost: int, tmp_path: Path, identity: Runner
+) -> None:
+    source = write(tmp_path / "in.ts", Clip(audio=1, sound=sound, times=range(0, 600, 20)))
+    without_cells(source, SOUND, lost)
+    target = tmp_path / f"out{ENDING[container]}"
+    encoding = Encoding("h264", container=container)
+    with ExitStack() as stack:
+        output = target if whole else stack.enter_context(target.open("wb"))
+        if container == "mov" and sound == "libopus":
+            with pytest.raises(UserError, match="mov cannot hold the audio stream 1"):
+                write_through(source, output, encoding, identity)
+            return
+        write_through(source, output, encoding, identity)
+    before, after = heard(source), heard(target)
+    assert len(before) > 20000
+    np.testing.assert_array_equal(after, before)
+
+
+def without_cells(path: Path, stream: int, count: int) -> None:
+    """Take the first `count` cells of one stream (its PID) out of a transport stream."""
+    cells = [path.read_bytes()[at : at + CELL] for at in range(0, path.stat().st_size, CELL)]
+    of_it = [cell for cell in cells if int.from_bytes(cell[1:3], "big") & 0x1FFF == stream]
+    lost = of_it[:count]
+    path.write_bytes(b"".join(cell for cell in cells if cell not in lost))
+
+
+def write_through(source: Path, output: Any, encoding: Encoding, runner: Runner) -> None:
+    with Reader(source) as reader, Writer(output, encoding, reader) as writer:
+        process(reader, lambda frames: enhanced(runner, frames), writer)
+
+
+def heard(path: Path) -> np.ndarray:
+    """The samples of its one stream of sound."""
+    with av.open(str(path)) as file:
+        return np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])
