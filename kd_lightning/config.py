@@ -41,7 +41,12 @@ MOVED = {  # old key: what to write in its place
     "initial": "init_from",
     "loss.gradient_weight": "loss=hybrid_gradient with loss.extra_terms.gradient.weight",
 }
+NO_OPTION = "Config group override must be"  # Hydra's words, a ValueError and no more
 VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c"}
+PARTS = (  # groups that every run has an option of
+    *("data", "degradation", "teacher", "student", "loss", "features", "metrics", "optimizer"),
+    *("scheduler", "precision", "trainer", "callbacks", "logger"),
+)
 OWN_KEYS = {  # of a part's node, beside the arguments of its `_target_`
     "loss.extra_terms": {"weight"},
     "metrics.extra": {"label", "digits"},
@@ -125,6 +130,8 @@ def reason(error: Exception, config_name: str, words: list[str]) -> str | None:
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return explain(error, config_name, words)
+    if isinstance(error, ValueError) and str(error).startswith(NO_OPTION):
+        return without_option(config_name, words)
     if type(error).__name__ == LIGHTNINGS:
         return str(error)
     if isinstance(error, OSError) and error.errno in DISK and error.filename:
@@ -147,6 +154,8 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
         key = found[1]
         if key in MOVED:
             return moved(key)
+        if f"~{key.split('.')[0]}" in words:
+            return f"{key} is given, and ~{key.split('.')[0]} takes it out: leave out one of them"
         return f"unknown key {key}{nearest(key, valid_keys(config_name, words))}"
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         # Of an interpolation, the full key is that of who refers to the value.
@@ -157,6 +166,18 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
         options = group_options(group, config_name, words)
         return f"no {group}={option}{nearest(option, options)}; there are {', '.join(options)}"
     return text
+
+
+def without_option(config_name: str, words: list[str]) -> str:
+    """What to say of a group that is given no option that has a name, such as null."""
+    with loader() as hydra:
+        groups = hydra.list_groups("")
+    for group, _, value in (word.partition("=") for word in words):
+        options = group_options(group, config_name, words) if group in groups else [value]
+        if value not in options:
+            there = ", ".join(options)
+            return f"{group}={value} names no option: there are {there}"
+    return "a group of the configuration is given what is no option's name"
 
 
 def quoting(override: str, text: str) -> str:
@@ -240,6 +261,16 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     """`; did you mean X?` or nothing."""
     close = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def check_parts(cfg: DictConfig) -> None:
+    """Raises UserError where a group that every run needs was taken out (`~logger`)."""
+    for part in PARTS:
+        if part not in cfg:
+            raise UserError(
+                f"~{part} takes out what every run needs: give {part}=OPTION, of those that --help "
+                "names"
+            )
 
 
 def check_keys(cfg: DictConfig) -> None:

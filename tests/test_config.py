@@ -5,8 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from tests.runs import ROOT
+from kd_lightning.commands.prepare import prepare
+from kd_lightning.distill.job import job
+from kd_lightning.errors import UserError
+from tests.runs import ROOT, composed
 
 
 def run_train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -32,6 +36,8 @@ def start(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
         ("+initial=x.ckpt", "initial is now init_from"),
         ("loss.gradient_weight=1", "loss.gradient_weight is now loss=hybrid_gradient"),
         ("student._target_=no.such.Net", "student: there is no no.such.Net"),
+        ("loss=null", "loss=null names no option: there are hybrid, hybrid_fourier"),
+        ("scheduler=3", "scheduler=3 names no option: there are onecycle, "),
         ("data.root=photos/a=b", "quote the value twice, 'data.root=\"photos/a=b\"'"),
     ],
 )
@@ -42,6 +48,29 @@ def test_a_wrong_setting_is_one_line(tmp_path: Path, override: str, expected: st
     assert last.startswith("error: ")
     assert expected in last
     assert "Traceback" not in result.stderr
+
+
+def groups_of_every_run() -> list[str]:
+    """Those that `train.yaml` gives an option, but for Hydra's own."""
+    lines = OmegaConf.load(CONFIG / "train.yaml").defaults
+    named = [
+        (group, option) for line in lines if line != "_self_" for group, option in line.items()
+    ]
+    return [group for group, option in named if option and group != "hydra"]
+
+
+@pytest.mark.parametrize("group", groups_of_every_run())
+def test_a_group_that_every_run_needs_cannot_be_taken_out(group: str) -> None:
+    cfg = composed(Path("x"), f"~{group}")
+    with pytest.raises(UserError, match=rf"^~{group} takes out what every run needs: give "):
+        job(cfg)
+    with pytest.raises(UserError, match=rf"^~{group} takes out what every run needs: give "):
+        prepare(cfg)
+
+
+def test_a_key_of_a_group_that_is_taken_out_is_one_line(tmp_path: Path) -> None:
+    last = run_train(tmp_path, "~data", "data.root=x").stderr.strip().splitlines()[-1]
+    assert last == "error: data.root is given, and ~data takes it out: leave out one of them"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from kd_lightning.config import CONFIG, check_keys, one_line_errors, options_first
+from kd_lightning.config import CONFIG, check_keys, check_parts, one_line_errors, options_first
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.distill.losses import make_loss, uses_teacher
 from kd_lightning.errors import UserError
@@ -20,6 +20,7 @@ def prepare(cfg: DictConfig) -> None:
         UserError: a key or a value is wrong; data that is missing or cannot be used; damaged
             files (with check=true).
     """
+    check_parts(cfg)
     check_keys(cfg)
     check_values(cfg)
     data: TripletDataModule = instantiate(cfg.data, teacher=instantiate(cfg.teacher))

@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
+from kd_lightning.config import check_parts
 from kd_lightning.distill.lock import sole_writer
 from kd_lightning.distill.marks import unmark
 from kd_lightning.distill.processes import is_first_process, refuse_other_count
@@ -28,10 +29,11 @@ def job(cfg: DictConfig) -> float | None:
     other new run wants a folder that holds no run.
 
     Raises:
-        UserError: as `train`; the folder holds another run; torchrun or srun has started another
-            number of processes.
+        UserError: as `train`; a group was taken out; the folder holds another run; torchrun or
+            srun has started another number of processes.
         Busy: another process writes into the run folder.
     """
+    check_parts(cfg)
     devices, nodes = (cfg.trainer.get(key, 1) for key in ("devices", "num_nodes"))
     refuse_other_count(devices, nodes, is_on_cpu(cfg))
     folder = Path(cfg.run_folder)
