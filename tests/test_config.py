@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from kd_lightning.commands.prepare import prepare
 from kd_lightning.distill.job import job
 from kd_lightning.errors import UserError
-from tests.runs import ROOT, composed
+from tests.runs import CONF, ROOT, composed
 
 
 def run_train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -52,11 +52,11 @@ def test_a_wrong_setting_is_one_line(tmp_path: Path, override: str, expected: st
 
 def groups_of_every_run() -> list[str]:
     """Those that `train.yaml` gives an option, but for Hydra's own."""
-    lines = OmegaConf.load(CONFIG / "train.yaml").defaults
-    named = [
-        (group, option) for line in lines if line != "_self_" for group, option in line.items()
-    ]
-    return [group for group, option in named if option and group != "hydra"]
+    choices = OmegaConf.load(CONF / "train.yaml").defaults
+    chosen = {
+        group: option for line in choices if line != "_self_" for group, option in line.items()
+    }
+    return [group for group in chosen if chosen[group] and group != "hydra"]
 
 
 @pytest.mark.parametrize("group", groups_of_every_run())
