@@ -248,8 +248,13 @@ def valid_keys(config_name: str, words: list[str]) -> list[str]:
     return list(dotted_keys(cfg))
 
 
+def keys(node: DictConfig) -> list[Any]:
+    """Its keys as they are: words, but in a dictionary of a user's own also numbers."""
+    return list(node)
+
+
 def dotted_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in map(str, cfg):
+    for key in keys(cfg):
         yield f"{prefix}{key}"
         if not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, key):
             value = cfg[key]
@@ -289,7 +294,7 @@ def check_keys(cfg: DictConfig) -> None:
 
 def targets(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[DictConfig, str]]:
     """Every node with a `_target_`, and its dotted key."""
-    for key in map(str, cfg):
+    for key in keys(cfg):
         if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key):
             continue
         node: Any = cfg[key]

@@ -1,7 +1,6 @@
 """The LightningModule: one student, one loss, the protocol's metrics. It never holds a teacher."""
 
 import hashlib
-import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -173,20 +172,17 @@ class DistillationModule(LightningModule):
         if (self.global_step + 1) % trainer.log_every_n_steps == 0:
             mean = trainer.strategy.reduce
             row = {f"train/{name}": float(mean(terms[name].detach())) for name in sorted(terms)}
-            place = {"epoch": self.current_epoch, "images": self.images_seen(1)}
+            place = {"epoch": self.current_epoch, "images": self.images_seen()}
             for logger in self.loggers:
                 logger.log_metrics({**row, **place}, self.global_step)
 
-    def images_seen(self, ahead: int = 0) -> int:
-        """Training crops of all processes until `ahead` steps from now. The last step of an epoch
-        may have fewer batches than `accumulate_grad_batches`."""
+    def images_seen(self) -> int:
+        """Training crops of all processes so far, those of the batch at hand too."""
         trainer: Any = self.trainer
         if not self.is_fitting():
             return 0
-        batches, each = trainer.num_training_batches, trainer.accumulate_grad_batches
-        epochs, steps = divmod(self.global_step + ahead, math.ceil(batches / each))
-        seen = epochs * batches + min(steps * each, batches)
-        return int(seen * self.batch_size * trainer.world_size)
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        return int(batches * self.batch_size * trainer.world_size)
 
     def is_fitting(self) -> bool:
         """Whether the run is under way, whose length and schedule are known then."""

@@ -174,6 +174,20 @@ def test_images_seen_are_the_crops_of_all_batches_also_of_a_short_last_step(
     assert seen == [*steps, *(8 + crops for crops in steps)]
 
 
+def test_images_seen_follow_lightnings_own_schedule_of_accumulation(
+    tmp_path: Path, photos: Path
+) -> None:
+    target = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
+    schedule = f"+callbacks.accumulation={{_target_: {target}, scheduling: {{0: 1, 1: 2}}}}"
+    train(tiny_run(tmp_path, photos, schedule))
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    trained = [(int(row["step"]), float(row["images"])) for row in rows if row["train/loss"]]
+    assert trained == [(0, 2), (1, 4), (2, 6), (3, 8), (4, 12), (5, 16)]
+    assert [int(row["step"]) for row in rows if row["lr-AdamW"]] == list(range(6))
+    assert [float(row["images"]) for row in rows if row["val/ssim"]] == [8, 16]
+
+
 def test_a_plateau_lowers_the_rate_where_the_monitored_score_stays(
     tmp_path: Path, photos: Path
 ) -> None:
