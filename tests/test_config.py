@@ -86,6 +86,16 @@ def test_a_wrong_option_lists_those_of_a_users_folder_too(
     assert "student_tiny" in last
 
 
+@pytest.mark.parametrize("words", [("sweep=alpha",), ("sweep=alpha", "-m"), ("sweep=null",)])
+def test_a_sweep_that_is_not_started_as_one_is_said_to_be_a_run(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    data = ("data=photos", f"data.root={tmp_path}/nowhere", "teacher=none", "loss.teacher_weight=0")
+    result = start(tmp_path, *words, *data, "logger=csv")
+    said = "note: sweep=alpha without -m is one run, no sweep" in result.stderr
+    assert said == (words == ("sweep=alpha",))
+
+
 def test_missing_data_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     words = (f"data.root={tmp_path}/nowhere", "teacher=none", "loss.teacher_weight=0", "logger=csv")
     result = run_train(tmp_path, *words)

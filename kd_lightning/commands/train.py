@@ -1,5 +1,6 @@
 """kd-train: train a student with the configuration that the command line composes."""
 
+import re
 import sys
 
 import hydra
@@ -26,6 +27,8 @@ def main() -> None:
         sys.argv[1:] = options_first(resumed(sys.argv[1:]))
         if SWEEP & {*sys.argv}:
             register()
+        elif named := [word for word in sys.argv if re.match(r"\+?sweep=(?!null)", word)]:
+            print(f"note: {named[0]} without -m is one run, no sweep", file=sys.stderr)
         run()
 
 
