@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kd_lightning.commands.prepare import prepare
+from kd_lightning.commands.train import main
 from kd_lightning.distill.job import job
 from kd_lightning.errors import UserError
 from tests.runs import CONF, ROOT, composed
@@ -86,14 +87,18 @@ def test_a_wrong_option_lists_those_of_a_users_folder_too(
     assert "student_tiny" in last
 
 
-@pytest.mark.parametrize("words", [("sweep=alpha",), ("sweep=alpha", "-m"), ("sweep=null",)])
+@pytest.mark.parametrize("words", [("sweep=alpha",), ("sweep=alpha", "-m"), ("name=x",)])
 def test_a_sweep_that_is_not_started_as_one_is_said_to_be_a_run(
-    words: tuple[str, ...], tmp_path: Path
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    data = ("data=photos", f"data.root={tmp_path}/nowhere", "teacher=none", "loss.teacher_weight=0")
-    result = start(tmp_path, *words, *data, "logger=csv")
-    said = "note: sweep=alpha without -m is one run, no sweep" in result.stderr
-    assert said == (words == ("sweep=alpha",))
+    monkeypatch.setattr(sys, "argv", ["kd-train", *words])
+    for name in ("run", "register"):
+        monkeypatch.setattr(f"kd_lightning.commands.train.{name}", lambda: None)
+    main()
+    alone = "note: sweep=alpha without -m is one run, no sweep\n"
+    assert capsys.readouterr().err == (alone if words == ("sweep=alpha",) else "")
 
 
 def test_missing_data_is_one_line_with_the_remedy(tmp_path: Path) -> None:
