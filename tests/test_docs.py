@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from kd_lightning.config import CONFIG, check_keys
+from kd_lightning.config import CONFIG, check_keys, dotted_keys
 from tests.runs import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "experiments" / "README.md", *(ROOT / "docs").glob("*.md")]
@@ -34,10 +34,14 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize(("name", "words"), commands())
 def test_every_training_command_composes(name: str, words: str) -> None:
     overrides = [word for word in shlex.split(words, comments=True) if "=" in word]
+    ranges = []
     if "-m" in shlex.split(words, comments=True):
-        overrides = [word.split(",")[0] for word in overrides if "(" not in word]  # ranges
+        ranges = [word.split("=")[0] for word in overrides if "(" in word]
+        overrides = [word.split(",")[0] for word in overrides if "(" not in word]
     with initialize_config_dir(str(CONFIG), version_base="1.3"):
-        check_keys(compose(name, overrides=["run_folder=x", *overrides]))
+        cfg = compose(name, overrides=["run_folder=x", *overrides])
+    check_keys(cfg)
+    assert {*ranges} <= {*dotted_keys(cfg)}
 
 
 def test_every_file_that_the_pages_name_exists() -> None:
