@@ -1,15 +1,19 @@
 """The interface for programs: `Enhancer`."""
 
+import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
-from kd_lightning.deploy.backends.backend import Precision
+from kd_lightning.deploy.backends.backend import Precision, Runner
 from kd_lightning.deploy.backends.select import open_weights
 from kd_lightning.deploy.enhance import enhance, enhance_frames, enhance_tensor, untrained_scale
 from kd_lightning.errors import UserError
@@ -28,8 +32,9 @@ class Enhancer:
     What goes in comes out, `scale` times larger: a Pillow image, an array or a tensor. Images of
     any size are cut into tiles, which leaves no trace. On the CPU several threads may share one
     Enhancer: each gets its own result, and with OpenVINO, which has all cores busy with one image,
-    their calls take turns. Where the class of the network is a user's own, the program imports it
-    before.
+    their calls take turns. A process that is sent it opens the weights anew, and so does a
+    forked one, on one thread. Where the class of the network is a user's own, the program imports
+    it before.
 
     Args:
         weights: name of a student of the package, or a file: an artifact (.safetensors), an ONNX
@@ -39,11 +44,11 @@ class Enhancer:
         precision: auto (bf16 or fp16 where the device multiplies it), fp32, bf16 or fp16.
         scale: output pixels per input pixel; None for the weights' own. Others draw a warning:
             the weights were not trained for them.
-        tile: side of a tile in the network's input, in pixels; None for the backend's.
+        tile: side of a tile in the network's input, in pixels, at least 1; None for the backend's.
 
     Raises:
-        UserError: weights, backend, device, precision or scale cannot be had; the message names
-            the remedy.
+        UserError: weights, backend, device, precision, scale or tile cannot be had; the message
+            names the remedy.
     """
 
     def __init__(
@@ -56,14 +61,33 @@ class Enhancer:
         scale: int | None = None,
         tile: int | None = None,
     ) -> None:
+        for name, number in (("scale", scale), ("tile", tile)):
+            whole = isinstance(number, Integral) and not isinstance(number, bool)
+            if number is not None and (not whole or number < 1):
+                raise UserError(f"{name}={number}: give a whole number of at least 1, or None")
         path = find_weights(str(weights or default_weights(scale)))
-        self.runner = open_weights(path, backend, device, precision)
+        how: dict[str, Any] = {"backend": backend, "device": device, "precision": precision}
+        self._again = partial(type(self), weights, **how, scale=scale, tile=tile)
+        self._open = partial(open_weights, path, **how)
+        self._runners = {os.getpid(): self._open()}
         self.scale = self.runner.scale if scale is None else scale
         self.tile = tile
         if self.runner.takes_lr and self.scale != self.runner.scale:
             raise UserError(f"scale={scale}: these weights only enlarge by {self.runner.scale}")
         if warning := untrained_scale(self.runner, self.scale):
             warnings.warn(warning, stacklevel=2)
+
+    @property
+    def runner(self) -> Runner:
+        """What runs the network in this process: the threads of engines do not outlive a fork."""
+        process = os.getpid()
+        if process not in self._runners:  # the parent's stays, for it cannot be taken down here
+            torch.set_num_threads(1)  # else torch waits for its own, as in loader workers
+            self._runners[process] = self._open()
+        return self._runners[process]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._again, ()
 
     @overload
     def __call__(self, image: Image.Image) -> Image.Image: ...
@@ -122,6 +146,7 @@ class Enhancer:
                 f"{pixels.dtype} array {pixels.shape}: give (height, width) or (height, width, 1 "
                 "to 4 channels) of uint8 or uint16"
             )
+        _refuse_empty(image.shape)
         out = enhance(self.runner, np.array(image), self.scale, self.tile)
         return out[..., 0] if pixels.ndim == 2 else out
 
@@ -131,6 +156,12 @@ class Enhancer:
                 f"{image.dtype} tensor {tuple(image.shape)}: give (3, height, width) or (batch, 3, "
                 "height, width) of a float dtype, in [0, 1]"
             )
+        _refuse_empty(image.shape)
         batch = image if image.ndim == 4 else image[None]
         out = enhance_tensor(self.runner, batch, self.scale, self.tile)
         return out if image.ndim == 4 else out[0]
+
+
+def _refuse_empty(shape: Sequence[int]) -> None:
+    if 0 in shape:
+        raise UserError(f"an image of shape {tuple(shape)} has no pixels")

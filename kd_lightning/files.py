@@ -28,7 +28,7 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 
 @contextmanager
-def replacing_path(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
+def replacing_path(path: Path, remedy: str = REMEDY, new: bool = False) -> Iterator[Path]:
     """The path of an empty file beside `path`, for programs that write to paths; else as
     `replacing`."""
     temporary = None
@@ -41,13 +41,34 @@ def replacing_path(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
             os.fsync(file.fileno())
         if kept is not None:
             temporary.chmod(kept)
-        os.replace(temporary, path)
+        if new:
+            _name_new(temporary, path)
+        else:
+            os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno:  # none: an encoder's, not the disk's
             raise unwritable(path, error, remedy) from error
         raise
+
+
+def _name_new(temporary: Path, path: Path) -> None:
+    """Call the file `path` if nothing is called so by now; else it keeps a name of its own, which
+    the UserError says."""
+    try:
+        os.link(temporary, path)  # which alone replaces nothing, whoever else writes
+        temporary.unlink()
+        return
+    except FileExistsError:
+        pass
+    except OSError:  # no such links on this disk
+        if not os.path.lexists(path):
+            os.replace(temporary, path)
+            return
+    beside = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    os.replace(temporary, beside)
+    raise UserError(f"{path} has come to exist by now, and is kept: this is {beside}")
 
 
 def mode_of(path: Path) -> int | None:
@@ -69,15 +90,20 @@ def _empty_file(folder: Path, private: bool) -> Path:
 
 
 @contextmanager
-def replacing(path: Path, remedy: str = REMEDY) -> Iterator[BinaryIO]:
+def replacing(path: Path, remedy: str = REMEDY, new: bool = False) -> Iterator[BinaryIO]:
     """A file to write, which becomes `path`, durably, when all went well and else vanishes; makes
     the parent folders. It has the permissions of the file that it replaces, a new one those that
     the umask leaves. Where `path` is a link, the link is replaced and not what it points to.
 
+    Args:
+        remedy: see below.
+        new: nothing is replaced: where `path` exists by the end, the file is kept beside it.
+
     Raises:
-        UserError: the disk is full or the folder cannot be written; says `remedy`.
+        UserError: the disk is full or the folder cannot be written; says `remedy`. With `new`,
+            `path` exists; names the file beside it.
     """
-    with replacing_path(path, remedy) as temporary, temporary.open("wb") as file:
+    with replacing_path(path, remedy, new) as temporary, temporary.open("wb") as file:
         yield file
 
 

@@ -129,18 +129,22 @@ def test_a_clear_colour_of_16_bits_is_that_of_the_8_that_pillow_has_kept() -> No
     assert alpha[2, 1] == 0 and (alpha == 255).sum() == 15
 
 
-def test_frames_go_through_in_tiles_where_these_are_asked_for(enhancer: Enhancer) -> None:
+def test_frames_go_through_in_tiles_where_these_are_asked_for(
+    enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = copy.copy(enhancer)
     small.tile = 16
     widths = []
+    given = enhancer.runner.frame
+    assert given
 
     def recorded(frame: torch.Tensor) -> torch.Tensor:
         widths.append(frame.shape[2])
-        assert enhancer.runner.frame
-        return enhancer.runner.frame(frame)
+        return given(frame)
 
-    small.runner = replace(enhancer.runner, frame=recorded)
+    monkeypatch.setattr(Enhancer, "runner", replace(enhancer.runner, frame=recorded))
     (frame,) = small.frames([PIXELS])
+    monkeypatch.undo()
     assert len(widths) > 1 and max(widths) < PIXELS.shape[1]
     assert np.array_equal(frame, enhancer(PIXELS))
 
@@ -167,7 +171,13 @@ def test_frames_that_are_read_only_draw_no_warning(enhancer: Enhancer) -> None:
         (torch.zeros(4, 4, 3), "give"),
         (Image.new("F", (4, 4)), "mode F: which of its levels is white is not known; give"),
         (Image.new("I", (4, 4)), "mode I: which of its levels is white is not known; give"),
+        (Image.new("La", (4, 4)), "mode La: .*; convert it first"),
         ("in.png", "str: give a Pillow image, an array or a tensor"),
+        (PIXELS[:, :0], r"an image of shape \(17, 0, 3\) has no pixels"),
+        (PIXELS[:0], "no pixels"),
+        (PIXELS[..., :0], "no pixels"),
+        (torch.zeros(0, 3, 4, 4), "no pixels"),
+        (torch.zeros(3, 4, 0), "no pixels"),
     ],
 )
 def test_other_things_are_refused_in_one_line(
@@ -176,6 +186,51 @@ def test_other_things_are_refused_in_one_line(
     with pytest.raises(UserError, match=message) as refusal:
         enhancer(image)  # type: ignore[call-overload]
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["scale", "tile"])
+@pytest.mark.parametrize("value", [0, -1, 2.0, True])
+def test_a_scale_or_tile_of_another_kind_is_refused(name: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"{name}={value}: give a whole number"):
+        Enhancer("student_tiny", **{name: value})  # type: ignore[arg-type]
+
+
+def test_frames_of_another_kind_are_refused(enhancer: Enhancer) -> None:
+    with pytest.raises(UserError, match=r"frame 0: Image; give np\.asarray"):
+        list(enhancer.frames([Image.fromarray(PIXELS)]))  # type: ignore[list-item]
+
+
+PROCESSES = """
+import multiprocessing, sys
+import numpy as np
+from kd_lightning import Enhancer
+
+def done(enhancer, queue):
+    queue.put(enhancer(PIXELS))
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (60, 90, 3), np.uint8)
+if __name__ == "__main__":
+    for backend in sys.argv[2:]:
+        enhancer = Enhancer("student_tiny", backend=backend, precision="fp32")
+        expected = enhancer(PIXELS)
+        context = multiprocessing.get_context(sys.argv[1])
+        queue = context.Queue()
+        context.Process(target=done, args=(enhancer, queue), daemon=True).start()
+        assert np.array_equal(queue.get(timeout=60), expected), backend
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_an_enhancer_that_was_used_serves_in_other_processes_too(
+    start: str, tmp_path: Path
+) -> None:
+    """Not in that of the tests, whose threads a fork would leave behind."""
+    program = tmp_path / "program.py"
+    program.write_text(PROCESSES)
+    engines = ["torch", "openvino", "onnx", "ncnn"] if start == "fork" else ["openvino"]
+    command = [sys.executable, str(program), start, *engines]
+    subprocess.run(command, check=True, timeout=200)
 
 
 def test_names_of_shipped_students_and_nothing_else() -> None:

@@ -4,6 +4,7 @@ import errno
 import math
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.files import (
     file_hash,
     mode_of,
+    replacing,
     replacing_path,
     sibling,
     write_atomic,
@@ -33,6 +35,36 @@ def test_an_interrupted_write_keeps_the_old_file(
         write_atomic(tmp_path / "a", b"new and longer")
     assert (tmp_path / "a").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["", "on a disk without links"])
+@pytest.mark.parametrize("appears", ["", "file", "folder", "link to nothing"])
+def test_what_appears_meanwhile_is_not_replaced_by_a_new_file(
+    appears: str, links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "film.mp4"
+    trouble = pytest.raises(UserError) if appears else nullcontext()
+    with trouble as refusal, replacing(path, new=True) as file:
+        file.write(b"mine")
+        if appears == "file":
+            path.write_bytes(b"theirs")
+        elif appears == "folder":
+            path.mkdir()
+        elif appears:
+            path.symlink_to("nothing")
+    found = {name for name in os.listdir(tmp_path) if name != path.name}
+    if not appears:
+        assert path.read_bytes() == b"mine" and not found
+        return
+    assert path.is_dir() or path.is_symlink() or path.read_bytes() == b"theirs"
+    (kept,) = found
+    assert (tmp_path / kept).read_bytes() == b"mine"
+    assert str(refusal.value).endswith(f"exist by now, and is kept: this is {tmp_path / kept}")
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def test_bundled_teacher_beats_bicubic_by_2_5_db(shared: Path) -> None:
         ("student_tiny", 20_000, 37.0, 0.937),
         ("student_mini", 20_000, 37.1, 0.939),
         ("student_micro", 14_000, 36.8, 0.937),
+        ("student_luma", 28_000, 37.35, 0.939),
         ("student_small", 42_000, 37.35, 0.940),
         ("student_midi", 70_000, 37.4, 0.940),
     ],

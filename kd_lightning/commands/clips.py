@@ -170,7 +170,9 @@ def _one(
         _refuse_large(reader, pixel_limit(options.max_pixels), shown)
         place = str(target or "standard output")
         with (
-            Writer(target or sys.stdout.buffer, encoding, reader, place) as writer,
+            Writer(
+                target or sys.stdout.buffer, encoding, reader, place, not options.force
+            ) as writer,
             _progress(shown, reader.info.seconds, options.quiet) as on_frame,
             _finishing(stop),
         ):

@@ -98,7 +98,7 @@ def _run(options: argparse.Namespace) -> int:
         shown = "standard input" if name == STREAM else name
         try:
             refuse_existing(target, options.force)
-            notes = _one(name, shown, target, runner, scale, tile, limit)
+            notes = _one(name, shown, target, runner, scale, tile, limit, not options.force)
         except WrongBackend:
             raise
         except Exception as error:  # each image's own: the others go on
@@ -128,6 +128,7 @@ def _one(
     scale: int,
     tile: int | None,
     max_pixels: int,
+    new: bool,
 ) -> list[str]:
     """Restore one image; returns what of its metadata was left out."""
     from kd_lightning.deploy.enhance import enhance_bands
@@ -140,7 +141,7 @@ def _one(
     size = height * scale, width * scale
     notes = check_format(target.suffix.lower() if target else ".png", image, size, shown)
     bands = enhance_bands(runner, image.pixels, scale, tile)
-    write_image(target or sys.stdout.buffer, size, bands, image)
+    write_image(target or sys.stdout.buffer, size, bands, image, new)
     if target is None:
         sys.stdout.flush()
     return notes

@@ -52,6 +52,8 @@ def _target(output: str, source: Path) -> Path:
     ending, the browser's file in it."""
     path = Path(output)
     is_folder = path.is_dir() or output.endswith("/") or not path.suffix
+    if is_folder and path.exists() and not path.is_dir():
+        raise UserError(f"{output} is no folder; end a file's name in {OUTPUT}")
     return path / f"{source.stem}.kdw" if is_folder else path
 
 

@@ -115,6 +115,10 @@ def _expand(inputs: Sequence[str], kind: Kind) -> list[str]:
     names: list[str] = []
     for item in inputs:
         path = Path(item)
+        if not item:
+            raise UserError(
+                "an input is empty, as an unset variable leaves it: name a file or folder"
+            )
         if item == STREAM or path.is_file():
             names.append(item)
         elif path.is_dir():
@@ -159,8 +163,10 @@ def _target(name: str, output: str, count: int, kind: Kind) -> Path | None:
         ending = path.suffix.lower()
         if ending in kind.writable and count == 1:
             return path
-        if path.is_file() or ending in kind.writable:
+        if count > 1 and (path.exists() or ending in kind.writable):
             raise UserError(f"{output}: names one file, but {count} {kind.noun} need a folder")
+        if path.exists():
+            raise UserError(f"{output} is neither a folder nor a file that ends as {kind.noun} do")
         if ending[1:].isalpha():
             raise UserError(
                 f"{output}: cannot write {ending}; end the file's name in "

@@ -141,6 +141,8 @@ def enhance_frames(
 def _of_one_size(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     shape: tuple[int, ...] | None = None
     for number, frame in enumerate(frames):
+        if not isinstance(frame, np.ndarray):
+            raise UserError(f"frame {number}: {type(frame).__name__}; give np.asarray(frame)")
         shape = shape or frame.shape
         if frame.shape != shape or frame.shape[2:] != (3,) or frame.dtype != np.uint8:
             raise UserError(

@@ -85,7 +85,13 @@ def from_pillow(image: Image.Image) -> ImageData:
     elif image.mode in DIRECT:
         pixels = np.array(image).reshape(image.height, image.width, len(image.getbands()))
     else:
-        pixels = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        try:
+            colours = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        except ValueError as error:  # La: grey with premultiplied alpha
+            raise UserError(
+                f"Pillow image of mode {image.mode}: {error}; convert it first"
+            ) from None
+        pixels = np.array(colours)
     pixels = with_clear_colour(pixels, image, raw_mode)
     if pixels.dtype == np.uint16 and pixels.shape[2] == 2:
         raise UserError(

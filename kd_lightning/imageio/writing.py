@@ -65,16 +65,17 @@ def write_image(
     size: tuple[int, int],
     bands: Iterable[np.ndarray],
     like: ImageData,
+    new: bool = False,
 ) -> None:
     """Write `bands` of rows, together of `size` (height, width), with the depth and the metadata
     of `like`. A path is written whole or not at all; a stream gets PNG.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written.
+        UserError: the disk is full or the folder cannot be written; with `new`, as `replacing`.
     """
     if not isinstance(target, Path):
         return _encode(target, "PNG", size, bands, like)
-    with replacing(target) as file:
+    with replacing(target, new=new) as file:
         _encode(file, FORMATS[target.suffix.lower()], size, bands, like)
 
 

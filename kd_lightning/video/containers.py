@@ -3,11 +3,14 @@ are written and read back."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Any
 
+from kd_lightning.video.codecs import Codec
 from kd_lightning.video.formats import pyav
+from kd_lightning.video.scheduling import ordinary_scheduling
 from kd_lightning.video.suffixes import CONTAINERS
 
 MOV = ("mp4", "mov")
@@ -43,6 +46,23 @@ def is_picture(stream: Any) -> bool:
 def holds_picture(container: str, stream: Any) -> bool:
     """Whether the container holds a picture beside the film as such."""
     return container in PICTURED and codec_name(stream) in MIME_TYPES
+
+
+def holds_frames(container: str, codec: Codec) -> bool:
+    """Whether a frame of that codec comes back from the container: some take what nothing reads."""
+    av, file = pyav(), BytesIO()
+    os.environ.setdefault("SVT_LOG", "1")  # of libsvtav1: errors alone, or it says twenty lines
+    try:
+        with ordinary_scheduling(), av.open(file, "w", format=container) as output:
+            stream = output.add_stream(codec.encoder, rate=30, options=codec.options)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            output.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+            output.mux(stream.encode(None))
+        file.seek(0)
+        with av.open(file, metadata_errors="ignore") as written:
+            return bool(written.streams.video) and any(True for _ in written.decode(video=0))
+    except (av.error.FFmpegError, ValueError):
+        return False
 
 
 def holds(container: str, stream: Any) -> bool:

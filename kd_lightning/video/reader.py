@@ -197,6 +197,8 @@ class Reader(Closing):
                 if packet.dts is not None or packet.size:
                     yield packet
                 continue
+            if not packet.size and packet.dts is not None:
+                continue  # the frame before, once more; decoders take it for the end
             try:
                 frames = packet.decode()
             except self._av.error.FFmpegError as error:

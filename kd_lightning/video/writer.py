@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.files import replacing_path
 from kd_lightning.video.beside import Beside, Copy, container_options
 from kd_lightning.video.codecs import CODECS, DEFAULT_CODECS, Codec, check_quality
-from kd_lightning.video.containers import MOV
+from kd_lightning.video.containers import MOV, holds_frames
 from kd_lightning.video.formats import (
     FULL_RANGE,
     GREY,
@@ -63,6 +62,7 @@ class Writer:
         encoding: see there.
         source: whose audio, subtitles, chapters, rotation, pixel aspect and rate are taken over.
         shown: how messages name it; None for `target`.
+        new: a file that exists when this one is whole is not replaced: see `files.replacing`.
 
     Attributes:
         notes: a line each for what could not be written as it was.
@@ -77,7 +77,9 @@ class Writer:
         encoding: Encoding = Encoding(),
         source: Reader | None = None,
         shown: str | None = None,
+        new: bool = False,
     ) -> None:
+        self._new = new
         self._target = Path(target) if isinstance(target, str) else target
         self._shown = shown or str(target)
         self.container, self.codec = choose(self._target, encoding, self._shown)
@@ -137,7 +139,7 @@ class Writer:
         """Open the file for frames like `first`."""
         place: Any = self._target
         if isinstance(place, Path):
-            place = f"file:{self._stack.enter_context(replacing_path(place))}"
+            place = f"file:{self._stack.enter_context(replacing_path(place, new=self._new))}"
         whole, source = isinstance(place, str), self._source
         beside = Beside(source, self.container, self._shown, whole) if source else None
         options = container_options(self.container, whole, beside)
@@ -195,7 +197,6 @@ class Writer:
             context.codec_tag = "hvc1"  # what Apple's players take
         if codec.encoder == "libsvtav1":
             context.framerate = min(context.framerate, Fraction(FASTEST))  # more it refuses
-            os.environ.setdefault("SVT_LOG", "1")  # errors alone, or it says twenty lines
         if source and source.aspect not in (None, 1):
             if not codec.aspect and self.container not in ASPECT:
                 raise UserError(
@@ -261,6 +262,10 @@ def choose(target: Path | BinaryIO, encoding: Encoding, shown: str) -> tuple[str
     if codec not in CODECS:
         raise UserError(f"--codec {codec}: choose {', '.join(CODECS)}")
     check_quality(codec, encoding.crf)
+    if not holds_frames(able.name, CODECS[codec]):
+        fitting = [name for name, other in CODECS.items() if holds_frames(able.name, other)]
+        instead = f"give --codec {' or '.join(fitting)}" if fitting else "write .mkv"
+        raise UserError(f"{shown}: {able.name} cannot hold {codec}; {instead}")
     return able.name, CODECS[codec]
 
 

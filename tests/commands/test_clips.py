@@ -75,7 +75,7 @@ class Terminal(io.StringIO):
 def test_a_terminal_shows_speed_position_and_time_left(
     tmp_path: Path, call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = write(tmp_path / "in.mp4", Clip(times=range(0, 2400, 20)))
+    source = write(tmp_path / "in.mp4", Clip(times=range(0, 2400, 80)))
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", screen := Terminal())

@@ -5,12 +5,14 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from kd_lightning.commands import enhance as enhance_cli
+from kd_lightning.deploy.enhance import enhance_bands
 from kd_lightning.models.pretrained import shipped
 
 PIXELS = np.random.default_rng(2).integers(0, 256, (14, 19, 3), np.uint8)
@@ -61,6 +63,41 @@ def test_folders_and_globs_go_to_a_folder(photo: Path, tmp_path: Path, call) -> 
     assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["b.jpg", "c.png", "photo.png"]
     assert call(f"{photo.parent}/*.jpg", "-o", f"{tmp_path}/some/") == 0
     assert [p.name for p in (tmp_path / "some").iterdir()] == ["b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "line"),
+    [
+        ("", "out/", "an input is empty, as an unset variable leaves it"),
+        ("photo.png", "/dev/null", "/dev/null is neither a folder nor a file that ends as images"),
+        ("photo.png", "notes", "notes is neither a folder nor a file that ends as images"),
+    ],
+)
+def test_what_names_no_input_or_output_is_one_line(
+    name: str, output: str, line: str, photo: Path, monkeypatch, call, capsys
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    Path("notes").write_text("mine")
+    assert call(name, "-o", output) == 2
+    assert line in capsys.readouterr().err
+    assert Path("notes").read_text() == "mine"
+
+
+def test_a_file_that_appears_meanwhile_is_kept(
+    photo: Path, tmp_path: Path, call, capsys, monkeypatch
+) -> None:
+    out = tmp_path / "out.png"
+
+    def slowly(*arguments: Any) -> Any:
+        yield from enhance_bands(*arguments)
+        out.write_bytes(b"theirs")
+
+    monkeypatch.setattr("kd_lightning.deploy.enhance.enhance_bands", slowly)
+    assert call(photo, "-o", out) == 1
+    assert f"{out} has come to exist by now, and is kept" in capsys.readouterr().err
+    assert out.read_bytes() == b"theirs"
+    (beside,) = tmp_path.glob("out-*.png")
+    assert size(beside) == (38, 28)
 
 
 def test_nothing_is_overwritten_without_force(photo: Path, tmp_path: Path, call, capsys) -> None:

@@ -86,6 +86,16 @@ def test_an_openvino_file_that_holds_no_numbers_is_refused(
         open_weights(tmp_path / "a.xml")
 
 
+def test_an_openvino_file_without_its_weights_beside_it_names_them(
+    tmp_path: Path, fast_weights: Path
+) -> None:
+    pytest.importorskip("openvino")
+    assert export.main([str(fast_weights), "-o", str(tmp_path / "a.xml")]) == 0
+    (tmp_path / "a.bin").unlink()
+    with pytest.raises(UserError, match=r"a\.xml: a\.bin, which holds its weights, is not beside"):
+        open_weights(tmp_path / "a.xml")
+
+
 @torch.inference_mode()
 def test_an_export_that_gives_no_numbers_is_not_close(fast: StudentFast) -> None:
     with pytest.raises(UserError, match="differs from torch by nan"):

@@ -144,7 +144,7 @@ def test_the_teacher_enhances_pictures_too(photo: np.ndarray) -> None:
 def test_bf16_changes_a_picture_by_one_level(backend: str, name: str, photo: np.ndarray) -> None:
     """By two in less than one of a million values (student_fast). Students of 8 bits are held
     against whole numbers: where a sum lies between two levels, torch's float32 may round it the
-    wrong way, in three of a million values (student_midi) by two levels in the end."""
+    wrong way, in eleven of a million values (student_luma) by two or three levels in the end."""
     pytest.importorskip(backend)
     if not cpu_has_bf16():
         pytest.skip("this CPU has no bfloat16 arithmetic")
@@ -156,8 +156,9 @@ def test_bf16_changes_a_picture_by_one_level(backend: str, name: str, photo: np.
         reference = whole(open_weights(path, "torch", "cpu", "fp32"), photo, 2).astype(int)
     quick = whole(open_weights(path, backend, "cpu", "bf16"), photo, 2)
     apart = np.abs(quick - reference)
-    assert 1 <= apart.max() <= 2
-    assert np.mean(apart > 1) <= (3e-6 if in_8_bits else 1e-6)
+    in_floats = in_8_bits and backend == "torch"
+    assert 1 <= apart.max() <= (3 if in_floats else 2)
+    assert np.mean(apart > 1) <= (1.2e-5 if in_floats else 1e-6)
     assert np.mean(apart > 0) <= 0.02
 
 

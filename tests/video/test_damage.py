@@ -49,6 +49,26 @@ def grows(path: Path) -> None:
     path.write_bytes(path.read_bytes() + other.read_bytes())
 
 
+def test_packets_without_content_which_say_that_a_frame_stays_are_no_damage(
+    tmp_path: Path, identity: Runner
+) -> None:
+    """As Theora writes each frame that is like the one before."""
+    plain, source = write(tmp_path / "in.avi", Clip("mpeg4")), tmp_path / "in.nut"
+    with av.open(str(plain)) as file, av.open(str(source), "w") as out:
+        stream = out.add_stream_from_template(file.streams.video[0])
+        moving = [packet for packet in file.demux(video=0) if packet.size]
+        for number, packet in enumerate([*moving[:4], None, *moving[4:7], None, *moving[7:]]):
+            each = packet or av.Packet(b"")
+            each.pts = each.dts = number
+            each.time_base, each.stream = moving[0].time_base, stream
+            out.mux(each)
+    assert saved(source, tmp_path / "out.mp4", identity, "stop") == []
+    found = times(tmp_path / "out.mp4")
+    assert len(found) == 10
+    steps = np.diff(found)
+    assert steps == pytest.approx(steps.min() * np.where(np.isin(range(9), (3, 6)), 2, 1), abs=2e-3)
+
+
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
 @pytest.mark.parametrize(
     ("name", "damage", "line"),

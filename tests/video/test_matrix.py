@@ -11,10 +11,12 @@ import torch
 
 from kd_lightning.deploy.backends import Runner
 from kd_lightning.errors import UserError
+from kd_lightning.video.codecs import CODECS
 from kd_lightning.video.enhancing import enhanced, prepare
 from kd_lightning.video.frame import Frame
 from kd_lightning.video.pipeline import process
 from kd_lightning.video.reader import Reader
+from kd_lightning.video.suffixes import CONTAINERS
 from kd_lightning.video.writer import Encoding, Writer
 from tests.video.clips import BARS, SPACE, Clip, bars, times, write
 
@@ -63,6 +65,26 @@ def through(source: Path, target: Path, runner: Runner, codec: str = "ffv1") -> 
             prepare=lambda frame: prepare(runner, frame),
         )
         return reader.problems
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_each_codec_comes_back_from_each_container_or_is_refused_at_once(
+    suffix: str, codec: str, tmp_path: Path, identity: Runner
+) -> None:
+    source = write(tmp_path / "in.mp4", Clip(height=64, width=64, audio=1, times=range(0, 100, 20)))
+    target = tmp_path / f"out{suffix}"
+    try:
+        Writer(target, Encoding(codec))
+    except UserError as refusal:
+        assert f"cannot hold {codec}; give --codec " in str(refusal)
+        assert suffix in (".mov", ".webm", ".ts")
+        return
+    with Reader(source) as reader:
+        reader.copied.clear()  # WebM holds no AAC
+        with Writer(target, Encoding(codec), reader) as writer:
+            process(reader, lambda frames: enhanced(identity, frames), writer)
+    assert len(times(target)) == 5
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -54,6 +54,9 @@ class OpenVino(Backend):
         return _runner(graph, f"openvino cpu {precision}", precision, fields)
 
     def open_file(self, path: Path, precision: str) -> Runner:
+        weights = path.with_suffix(".bin")
+        if not weights.is_file():
+            raise UserError(f"{path}: {weights.name}, which holds its weights, is not beside it")
         try:
             graph = read_graph(path)
             places = [["kd_lightning", key] for key in KEYS]
