@@ -65,9 +65,9 @@ class Enhancer:
             whole = isinstance(number, Integral) and not isinstance(number, bool)
             if number is not None and (not whole or number < 1):
                 raise UserError(f"{name}={number}: give a whole number of at least 1, or None")
-        path = find_weights(str(weights or default_weights(scale)))
+        path = find_weights(str(weights or default_weights(scale))).resolve()
         how: dict[str, Any] = {"backend": backend, "device": device, "precision": precision}
-        self._again = partial(type(self), weights, **how, scale=scale, tile=tile)
+        self._again = partial(type(self), path, **how)
         self._open = partial(open_weights, path, **how)
         self._runners = {os.getpid(): self._open()}
         self.scale = self.runner.scale if scale is None else scale
@@ -87,7 +87,7 @@ class Enhancer:
         return self._runners[process]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._again, ()
+        return partial(self._again, scale=self.scale, tile=self.tile), ()
 
     @overload
     def __call__(self, image: Image.Image) -> Image.Image: ...

@@ -41,12 +41,16 @@ MOVED = {  # old key: what to write in its place
     "initial": "init_from",
     "loss.gradient_weight": "loss=hybrid_gradient with loss.extra_terms.gradient.weight",
 }
+NO_NAME = re.compile(
+    r"(?i)null|true|false|[-+]?\d[\d._]*(e[-+]?\d+)?"
+)  # what Hydra reads as no word
 NO_OPTION = "Config group override must be"  # Hydra's words, a ValueError and no more
 VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c"}
 PARTS = (  # groups that every run has an option of
     *("data", "degradation", "teacher", "student", "loss", "features", "metrics", "optimizer"),
     *("scheduler", "precision", "trainer", "callbacks", "logger"),
 )
+OPTIONAL = {"experiment", "sweep", "debug"}  # groups that may have none
 OWN_KEYS = {  # of a part's node, beside the arguments of its `_target_`
     "loss.extra_terms": {"weight"},
     "metrics.extra": {"label", "digits"},
@@ -171,11 +175,11 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
 def without_option(config_name: str, words: list[str]) -> str:
     """What to say of a group that is given no option that has a name, such as null."""
     with loader() as hydra:
-        groups = hydra.list_groups("")
+        groups = {*hydra.list_groups("")}
     for group, _, value in (word.partition("=") for word in words):
-        options = group_options(group, config_name, words) if group in groups else [value]
-        if value not in options:
-            there = ", ".join(options)
+        nameless = any(NO_NAME.fullmatch(part) for part in value.split(","))
+        if nameless and group in groups - OPTIONAL:
+            there = ", ".join(group_options(group, config_name, words))
             return f"{group}={value} names no option: there are {there}"
     return "a group of the configuration is given what is no option's name"
 

@@ -58,17 +58,18 @@ def _name_new(temporary: Path, path: Path) -> None:
     the UserError says."""
     try:
         os.link(temporary, path)  # which alone replaces nothing, whoever else writes
-        temporary.unlink()
-        return
     except FileExistsError:
         pass
     except OSError:  # no such links on this disk
         if not os.path.lexists(path):
             os.replace(temporary, path)
             return
+    else:
+        temporary.unlink()
+        return
     beside = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     os.replace(temporary, beside)
-    raise UserError(f"{path} has come to exist by now, and is kept: this is {beside}")
+    raise UserError(f"{path} exists by now and was kept; the result is in {beside}")
 
 
 def mode_of(path: Path) -> int | None:
@@ -97,7 +98,8 @@ def replacing(path: Path, remedy: str = REMEDY, new: bool = False) -> Iterator[B
 
     Args:
         remedy: see below.
-        new: nothing is replaced: where `path` exists by the end, the file is kept beside it.
+        new: where `path` exists by the end it is not replaced, and the file is kept beside it; on
+            disks without hard links but for one that appears in the last microseconds.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; says `remedy`. With `new`,

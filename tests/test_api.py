@@ -106,6 +106,25 @@ def test_tensor_comes_out_as_the_network_gives_it(
     assert not out.is_inference()
 
 
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_tensors_lie_in_memory_as_torch_expects(backend: str, fast_weights: Path) -> None:
+    enhancer = Enhancer(fast_weights, backend=backend)
+    for shape in ((3, 9, 11), (2, 3, 9, 11)):
+        assert enhancer(torch.rand(shape)).is_contiguous()
+
+
+def test_a_copy_has_the_tile_of_now_and_finds_its_weights_from_anywhere(
+    fast_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fast_weights.parent)
+    enhancer = Enhancer(fast_weights.name, backend="torch")
+    enhancer.tile = 16
+    monkeypatch.chdir(tmp_path)
+    other = copy.copy(enhancer)
+    assert (other.tile, other.scale) == (16, 2)
+    assert np.array_equal(other(PIXELS), enhancer(PIXELS))
+
+
 def test_tensor_in_tiles_is_the_tensor_in_one(fast_weights: Path, enhancer: Enhancer) -> None:
     small = Enhancer(fast_weights, backend="torch", device="cpu", precision="fp32", tile=16)
     x = torch.rand(1, 3, 40, 50)

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from kd_lightning.commands.prepare import prepare
 from kd_lightning.commands.train import main
+from kd_lightning.config import NO_OPTION, reason
 from kd_lightning.distill.job import job
 from kd_lightning.errors import UserError
 from tests.runs import CONF, ROOT, composed
@@ -38,6 +39,7 @@ def start(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
         ("loss.gradient_weight=1", "loss.gradient_weight is now loss=hybrid_gradient"),
         ("student._target_=no.such.Net", "student: there is no no.such.Net"),
         ("loss=null", "loss=null names no option: there are hybrid, hybrid_fourier"),
+        ("precision=null", "precision=null names no option: there are bf16, "),
         ("scheduler=3", "scheduler=3 names no option: there are onecycle, "),
         ("data.root=photos/a=b", "quote the value twice, 'data.root=\"photos/a=b\"'"),
     ],
@@ -87,7 +89,7 @@ def test_a_wrong_option_lists_those_of_a_users_folder_too(
     assert "student_tiny" in last
 
 
-@pytest.mark.parametrize("words", [("sweep=alpha",), ("sweep=alpha", "-m"), ("name=x",)])
+@pytest.mark.parametrize("words", [("sweep=alpha",), ("sweep=alpha", "-m"), ("sweep=null",)])
 def test_a_sweep_that_is_not_started_as_one_is_said_to_be_a_run(
     words: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
@@ -99,6 +101,18 @@ def test_a_sweep_that_is_not_started_as_one_is_said_to_be_a_run(
     main()
     alone = "note: sweep=alpha without -m is one run, no sweep\n"
     assert capsys.readouterr().err == (alone if words == ("sweep=alpha",) else "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("experiment=null", "loss=hybrid,hybrid_fourier", "callbacks=[default,ema]", "logger=null"),
+        ("student='student_tiny'", "logger=null,csv"),
+    ],
+)
+def test_of_many_groups_that_which_is_given_no_name_is_blamed(words: tuple[str, ...]) -> None:
+    line = reason(ValueError(f"{NO_OPTION} a string or a list."), "train", [*words])
+    assert line and line.startswith(f"{words[-1]} names no option: there are csv, ")
 
 
 def test_missing_data_is_one_line_with_the_remedy(tmp_path: Path) -> None:

@@ -64,7 +64,9 @@ def test_what_appears_meanwhile_is_not_replaced_by_a_new_file(
     assert path.is_dir() or path.is_symlink() or path.read_bytes() == b"theirs"
     (kept,) = found
     assert (tmp_path / kept).read_bytes() == b"mine"
-    assert str(refusal.value).endswith(f"exist by now, and is kept: this is {tmp_path / kept}")
+    assert str(refusal.value).endswith(
+        f"exists by now and was kept; the result is in {tmp_path / kept}"
+    )
 
 
 @pytest.fixture

@@ -169,21 +169,25 @@ def _one(
     with in_stage(lambda: Reader(source, shown, on_error=options.on_error or "stop")) as reader:
         _refuse_large(reader, pixel_limit(options.max_pixels), shown)
         place = str(target or "standard output")
-        with (
-            Writer(
-                target or sys.stdout.buffer, encoding, reader, place, not options.force
-            ) as writer,
-            _progress(shown, reader.info.seconds, options.quiet) as on_frame,
-            _finishing(stop),
-        ):
-            report = process(
-                reader,
-                lambda frames: enhanced(runner, frames, scale, split, tile),
+        writer = Writer(target or sys.stdout.buffer, encoding, reader, place, not options.force)
+        try:
+            with (
                 writer,
-                on_frame,
-                stop,
-                lambda frame: prepare(runner, frame, scale, split, tile),
-            )
+                _progress(shown, reader.info.seconds, options.quiet) as on_frame,
+                _finishing(stop),
+            ):
+                report = process(
+                    reader,
+                    lambda frames: enhanced(runner, frames, scale, split, tile),
+                    writer,
+                    on_frame,
+                    stop,
+                    lambda frame: prepare(runner, frame, scale, split, tile),
+                )
+        except UserError:  # of a file that is kept under another name, too
+            for line in (*writer.notes, *reader.problems):
+                say(f"kd-enhance: {shown}: {line}")
+            raise
         if target is None:
             sys.stdout.flush()
         for note in (*writer.notes, *(f"{what}: left out" for what in reader.left_out)):

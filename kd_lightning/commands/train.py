@@ -1,5 +1,6 @@
 """kd-train: train a student with the configuration that the command line composes."""
 
+import os
 import sys
 
 import hydra
@@ -26,8 +27,10 @@ def main() -> None:
         sys.argv[1:] = options_first(resumed(sys.argv[1:]))
         if SWEEP & {*sys.argv}:
             register()
-        elif named := [word for word in sys.argv if word.startswith("sweep=")]:
-            print(f"note: {named[0]} without -m is one run, no sweep", file=sys.stderr)
+        elif "LOCAL_RANK" not in os.environ:
+            named = [word for word in sys.argv if word.startswith("sweep=") and word[6:] != "null"]
+            for word in named[:1]:
+                print(f"note: {word} without -m is one run, no sweep", file=sys.stderr)
         run()
 
 

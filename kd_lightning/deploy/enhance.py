@@ -75,7 +75,7 @@ def enhance_tensor(
         return runner(part).clamp(0, 1)
 
     out = tiled(restore, image.to(runner.device, torch.float32), **_tiles(runner, scale, tile))
-    return out.to(image.device, image.dtype)
+    return out.to(image.device, image.dtype).contiguous()
 
 
 def untrained_scale(runner: Runner, scale: int) -> str | None:

@@ -192,13 +192,16 @@ class Reader(Closing):
         return measured_rate(times, self._rate)
 
     def _decode(self) -> Generator[Any, None, None]:
+        shown, stays = None, -1
         for packet in self._packets():
             if packet.stream is not self._stream:
                 if packet.dts is not None or packet.size:
                     yield packet
                 continue
             if not packet.size and packet.dts is not None:
-                continue  # the frame before, once more; decoders take it for the end
+                # The frame before, once more; decoders take it for the end.
+                stays = packet.dts if packet.pts is None else packet.pts
+                continue
             try:
                 frames = packet.decode()
             except self._av.error.FFmpegError as error:
@@ -211,7 +214,11 @@ class Reader(Closing):
                     if self._ends(trouble, frame):
                         return
                     continue
+                shown = frame
                 yield self._frame(frame)
+        if shown and stays > (self._last or 0):  # else the video would end where it last moved
+            shown.pts = stays
+            yield self._frame(shown)
 
     def _packets(self) -> Iterator[Any]:
         packets = self._container.demux([self._stream, *self.copied])

@@ -264,7 +264,7 @@ def choose(target: Path | BinaryIO, encoding: Encoding, shown: str) -> tuple[str
     check_quality(codec, encoding.crf)
     if not holds_frames(able.name, CODECS[codec]):
         fitting = [name for name, other in CODECS.items() if holds_frames(able.name, other)]
-        instead = f"give --codec {' or '.join(fitting)}" if fitting else "write .mkv"
+        instead = f"give --codec {' or '.join(fitting)}" if fitting else "take matroska"
         raise UserError(f"{shown}: {able.name} cannot hold {codec}; {instead}")
     return able.name, CODECS[codec]
 

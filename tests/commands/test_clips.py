@@ -9,6 +9,7 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ pytest.importorskip("av")
 
 from kd_lightning.commands import enhance as enhance_cli
 from kd_lightning.video.frame import Frame
+from kd_lightning.video.pipeline import process
 from kd_lightning.video.reader import Reader
 from kd_lightning.video.writer import Encoding, Writer
 from tests.video.clips import Clip, packets, times, write
@@ -85,6 +87,28 @@ def test_a_terminal_shows_speed_position_and_time_left(
     monkeypatch.setattr(sys, "stderr", screen := Terminal())
     assert call(source, "-o", tmp_path / "out.mp4", "--force", "--quiet") == 0
     assert "frames/s" not in screen.getvalue()
+
+
+def test_a_film_that_appears_meanwhile_is_kept_and_all_is_said_of_the_one_beside_it(
+    tmp_path: Path, call, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = Clip(times=range(0, 600, 20), options={"g": "10", "preset": "ultrafast"})
+    source, out = write(tmp_path / "in.mkv", clip), tmp_path / "new" / "out.mkv"
+    source.write_bytes(source.read_bytes()[: source.stat().st_size * 6 // 10])
+
+    def process_and_appear(*arguments: Any) -> Any:
+        report = process(*arguments)
+        out.write_bytes(b"theirs")
+        return report
+
+    monkeypatch.setattr("kd_lightning.video.pipeline.process", process_and_appear)
+    assert call(source, "-o", out) == 1
+    (beside,) = out.parent.glob("out-*.mkv")
+    said = capsys.readouterr().err
+    assert f"{out} exists by now and was kept; the result is in {beside}" in said
+    assert "before it should" in said or "damaged data" in said
+    assert out.read_bytes() == b"theirs"
+    assert len(times(beside)) >= 1
 
 
 def test_folders_and_globs_go_to_a_folder_and_each_clips_trouble_is_its_own(

@@ -94,7 +94,7 @@ def test_a_file_that_appears_meanwhile_is_kept(
 
     monkeypatch.setattr("kd_lightning.deploy.enhance.enhance_bands", slowly)
     assert call(photo, "-o", out) == 1
-    assert f"{out} has come to exist by now, and is kept" in capsys.readouterr().err
+    assert f"{out} exists by now and was kept; the result is in " in capsys.readouterr().err
     assert out.read_bytes() == b"theirs"
     (beside,) = tmp_path.glob("out-*.png")
     assert size(beside) == (38, 28)
