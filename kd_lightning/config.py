@@ -50,7 +50,6 @@ PARTS = (  # groups that every run has an option of
     *("data", "degradation", "teacher", "student", "loss", "features", "metrics", "optimizer"),
     *("scheduler", "precision", "trainer", "callbacks", "logger"),
 )
-OPTIONAL = {"experiment", "sweep", "debug"}  # groups that may have none
 OWN_KEYS = {  # of a part's node, beside the arguments of its `_target_`
     "loss.extra_terms": {"weight"},
     "metrics.extra": {"label", "digits"},
@@ -175,10 +174,10 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
 def without_option(config_name: str, words: list[str]) -> str:
     """What to say of a group that is given no option that has a name, such as null."""
     with loader() as hydra:
-        groups = {*hydra.list_groups("")}
+        groups = hydra.list_groups("")
     for group, _, value in (word.partition("=") for word in words):
         nameless = any(NO_NAME.fullmatch(part) for part in value.split(","))
-        if nameless and group in groups - OPTIONAL:
+        if nameless and group in groups:
             there = ", ".join(group_options(group, config_name, words))
             return f"{group}={value} names no option: there are {there}"
     return "a group of the configuration is given what is no option's name"

@@ -39,6 +39,7 @@ def start(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
         ("loss.gradient_weight=1", "loss.gradient_weight is now loss=hybrid_gradient"),
         ("student._target_=no.such.Net", "student: there is no no.such.Net"),
         ("loss=null", "loss=null names no option: there are hybrid, hybrid_fourier"),
+        ("sweep=null", "sweep=null names no option: there are alpha, optuna"),
         ("precision=null", "precision=null names no option: there are bf16, "),
         ("scheduler=3", "scheduler=3 names no option: there are onecycle, "),
         ("data.root=photos/a=b", "quote the value twice, 'data.root=\"photos/a=b\"'"),
@@ -89,7 +90,7 @@ def test_a_wrong_option_lists_those_of_a_users_folder_too(
     assert "student_tiny" in last
 
 
-@pytest.mark.parametrize("words", [("sweep=alpha",), ("sweep=alpha", "-m"), ("sweep=null",)])
+@pytest.mark.parametrize("words", [("sweep=alpha",), ("sweep=alpha", "-m"), ("name=x",)])
 def test_a_sweep_that_is_not_started_as_one_is_said_to_be_a_run(
     words: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
@@ -106,7 +107,7 @@ def test_a_sweep_that_is_not_started_as_one_is_said_to_be_a_run(
 @pytest.mark.parametrize(
     "words",
     [
-        ("experiment=null", "loss=hybrid,hybrid_fourier", "callbacks=[default,ema]", "logger=null"),
+        ("loss=hybrid,hybrid_fourier", "callbacks=[default,ema]", "logger=null"),
         ("student='student_tiny'", "logger=null,csv"),
     ],
 )

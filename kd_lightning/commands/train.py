@@ -28,7 +28,7 @@ def main() -> None:
         if SWEEP & {*sys.argv}:
             register()
         elif "LOCAL_RANK" not in os.environ:
-            named = [word for word in sys.argv if word.startswith("sweep=") and word[6:] != "null"]
+            named = [word for word in sys.argv if word.startswith("sweep=")]
             for word in named[:1]:
                 print(f"note: {word} without -m is one run, no sweep", file=sys.stderr)
         run()
