@@ -66,6 +66,27 @@ def filmed(visit: Visit, plain_site: str) -> Iterator[Any]:
     yield page
 
 
+# The first frames have no source any more when they are taken, as at times when it changes.
+WITHOUT_SOURCE = """let left = 2;
+const Frame = VideoFrame;
+globalThis.VideoFrame = class extends Frame {
+    constructor(source, ...rest) {
+        if (source instanceof HTMLVideoElement && left-- > 0) {
+            throw new DOMException("Invalid source state", "InvalidStateError");
+        }
+        super(source, ...rest);
+    }
+};"""
+
+
+def test_frames_that_are_gone_when_they_are_taken_do_not_end_the_camera(
+    visit: Visit, plain_site: str
+) -> None:
+    page = visit(plain_site, WITHOUT_SOURCE, permissions=["camera"])
+    page.click("#camera")
+    until(page, FRAMES)
+
+
 def test_video_frame_equals_torch_on_the_rgb_of_the_browser(watched: Any, weights: Path) -> None:
     watched.wait_for_selector("#status:text-matches('64 . 48 to 128 . 96')")
     watched.click("#play")

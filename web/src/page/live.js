@@ -71,7 +71,7 @@ export class Live {
    * its next one. */
   refresh() {
     const { HAVE_CURRENT_DATA } = HTMLMediaElement;
-    if (this.#video.readyState >= HAVE_CURRENT_DATA) this.#loop.put(new VideoFrame(this.#video));
+    if (this.#video.readyState >= HAVE_CURRENT_DATA) this.#loop.take();
   }
 
   async #show(frame) {

@@ -44,13 +44,25 @@ export class FrameLoop {
       if (!this.#running) return;
       if (this.#presented) this.dropped += Math.max(0, presentedFrames - this.#presented - 1);
       this.#presented = presentedFrames;
-      this.put(new VideoFrame(this.#video));
+      this.take();
       this.#ask();
     });
   }
 
+  /** Has the frame in view handled; a video whose source is just being changed has none. */
+  take() {
+    let frame;
+    try {
+      frame = new VideoFrame(this.#video);
+    } catch (error) {
+      if (error.name !== "InvalidStateError") throw error;
+      return;
+    }
+    this.#put(frame);
+  }
+
   /** Has `frame` handled when the one under way is done. */
-  put(frame) {
+  #put(frame) {
     if (this.#mailbox) {
       this.#mailbox.close();
       this.dropped++;
