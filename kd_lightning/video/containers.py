@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache
 from io import BytesIO
 from typing import Any
 
-from kd_lightning.video.codecs import Codec
+from kd_lightning.video.codecs import CODECS
 from kd_lightning.video.formats import pyav
 from kd_lightning.video.scheduling import ordinary_scheduling
 from kd_lightning.video.suffixes import CONTAINERS
@@ -49,10 +50,11 @@ def holds_picture(container: str, stream: Any) -> bool:
     return container in PICTURED and codec_name(stream) in MIME_TYPES
 
 
-def holds_frames(container: str, codec: Codec) -> bool:
-    """Whether the container can hold the codec's frames: mpegts takes all, and much of it nothing
-    reads again."""
-    av = pyav()
+@cache  # each of many clips asks, and again when it is written
+def holds_frames(container: str, name: str) -> bool:
+    """Whether the container can hold frames of that codec, of CODECS: mpegts takes all, and much
+    of it nothing reads again."""
+    av, codec = pyav(), CODECS[name]
     if av.ContainerFormat(container, "w").no_file:
         return False  # it writes files of its own, wherever it is
     os.environ.setdefault("SVT_LOG", "1")  # of libsvtav1: errors alone, or it says twenty lines

@@ -262,8 +262,8 @@ def choose(target: Path | BinaryIO, encoding: Encoding, shown: str) -> tuple[str
     if codec not in CODECS:
         raise UserError(f"--codec {codec}: choose {', '.join(CODECS)}")
     check_quality(codec, encoding.crf)
-    if not holds_frames(able.name, CODECS[codec]):
-        fitting = [name for name, other in CODECS.items() if holds_frames(able.name, other)]
+    if not holds_frames(able.name, codec):
+        fitting = [name for name in CODECS if holds_frames(able.name, name)]
         instead = f"give --codec {' or '.join(fitting)}" if fitting else "take matroska"
         raise UserError(f"{shown}: {able.name} cannot hold {codec}; {instead}")
     return able.name, CODECS[codec]
