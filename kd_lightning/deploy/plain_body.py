@@ -112,7 +112,7 @@ def plain_body(network: Network, source: Path) -> PlainBody:
     modules = list(fuse_and_round(network).body)  # type: ignore[arg-type]
     for place, module in enumerate(modules):
         activation = _activation(module, last=place == len(modules) - 1)
-        if _is_plain_convolution(module):
+        if is_plain_convolution(module):
             layers.append(_layer(module))
         elif layers and layers[-1].activation == "none" and activation:
             layers[-1] = replace(layers[-1], **activation)
@@ -141,7 +141,7 @@ def _activation(module: nn.Module, last: bool) -> dict[str, Any]:
     return {"activation": "relu"} if type(module) in (nn.ReLU, Uint8ReLU) else {}
 
 
-def _is_plain_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+def is_plain_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     return (
         isinstance(module, nn.Conv2d)
         and type(module) in (nn.Conv2d, Int8Conv)

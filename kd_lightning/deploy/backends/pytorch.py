@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.deploy.backends.backend import (
+    ENGINE_TILE,
     TORCH_TILE,
     Backend,
     Runner,
@@ -20,6 +21,7 @@ from kd_lightning.deploy.backends.backend import (
 )
 from kd_lightning.deploy.backends.cuda_stream import GpuStream
 from kd_lightning.deploy.rewrites import split_input
+from kd_lightning.deploy.torch_int8 import IntegerModel
 from kd_lightning.deploy.uint8 import Uint8Model
 from kd_lightning.models.network import Network, model_info
 
@@ -40,6 +42,8 @@ class Torch(Backend):
 
     def open(self, network: Network, device: torch.device, precision: str) -> Runner:
         info = model_info(network)
+        if info.int8 and device.type == "cpu" and IntegerModel.fits(network):
+            return integer_runner(network)
         if info.int8:  # its 8-bit levels are not all numbers of 16 bits
             precision = "fp32"
         network = split_input(network) if precision == "bf16" else network
@@ -56,6 +60,19 @@ class Torch(Backend):
 
 
 BACKEND = Torch()
+
+
+def integer_runner(network: Network) -> Runner:
+    """Of a network in 8 bits on the CPU."""
+    model = IntegerModel(network)
+    return Runner(
+        torch.inference_mode()(lambda x: model(x.contiguous(memory_format=torch.channels_last))),
+        "torch cpu int8",
+        torch.device("cpu"),
+        **runner_fields(model_info(network)),
+        tile=ENGINE_TILE,
+        frame=torch.inference_mode()(model.frame),
+    )
 
 
 def torch_runner(
