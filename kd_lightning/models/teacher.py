@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from omegaconf import DictConfig, ListConfig
 from torch import Tensor, nn
 
 from kd_lightning.download import download, home
@@ -21,6 +20,7 @@ from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.interpolate import super_resolve
 from kd_lightning.models.network import Network
 from kd_lightning.models.tiling import tiled
+from kd_lightning.models.words import is_ours, words
 
 
 class NetworkTeacher:
@@ -68,6 +68,7 @@ class NetworkTeacher:
                 "halo and blend must be at least 0, tile at least 1 and twice the blend"
             )
         self.name, self.load, self.scale = name, load, scale
+        self.loader = _loader(load)  # now, for an object may change as it loads
         self.weights, self.bundled = weights, bundled
         self.url, self.size, self.sha256 = url, size, sha256
         self.self_ensemble, self.precision = self_ensemble, precision
@@ -85,22 +86,6 @@ class NetworkTeacher:
         if self.loader:
             parts.append(hashlib.sha256(json.dumps(self.loader).encode()).hexdigest()[:8])
         return "-".join(parts)
-
-    @property
-    def loader(self) -> list[str]:
-        """What of ``load`` an output depends on, in words: a function of one's own, and what it is
-        given. The package's functions follow the file, and what they ``expect`` is but checked."""
-        function, given = self.load, []
-        while isinstance(function, partial):
-            named = {k: v for k, v in function.keywords.items() if k != "expect"}
-            given += [
-                *map(_in_words, function.args),
-                *(f"{k}={_in_words(named[k])}" for k in sorted(named)),
-            ]
-            function = function.func
-        module = getattr(function, "__module__", type(function).__module__)
-        ours = module.partition(".")[0] == __name__.partition(".")[0]
-        return [] if ours and not given else [f"{module}.{_in_words(function)}", *given]
 
     @cached_property
     def digest(self) -> str:
@@ -225,11 +210,23 @@ class FolderTeacher:
         return folder
 
 
-def _in_words(value: Any) -> str:
-    """The same for the same value in another process, which an address is not."""
-    if isinstance(value, str | int | float | None | list | tuple | dict | ListConfig | DictConfig):
-        return str(value)
-    return str(getattr(value, "__qualname__", type(value).__qualname__))
+def _loader(load: Callable[[Path, int], nn.Module]) -> list[str]:
+    """What of ``load`` an output depends on, in words: a function of one's own, and what it is
+    given. The package's functions follow the file, and what they ``expect`` is but checked.
+
+    Raises UserError where it has no words."""
+    function: Any = load
+    calls = []
+    while isinstance(function, partial):
+        calls.append((function.args, function.keywords))
+        function = function.func
+    ours, given = is_ours(function), []
+    for args, named in calls:
+        given += [words(arg, "teacher.load") for arg in args]
+        for key in sorted(named):
+            if not (ours and key == "expect"):
+                given.append(f"{key}={words(named[key], f'teacher.load.{key}')}")
+    return [] if ours and not given else [words(function, "teacher.load"), *given]
 
 
 def self_ensemble(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
