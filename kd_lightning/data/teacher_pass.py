@@ -163,7 +163,10 @@ class TeacherPass(LightningModule):
         if lr is None:
             return task.stem
         start = time.perf_counter()
-        output = self.teacher.enhance(self.network, lr).permute(1, 2, 0).cpu().numpy()
+        try:
+            output = self.teacher.enhance(self.network, lr).permute(1, 2, 0).cpu().numpy()
+        except UserError as error:
+            raise UserError(f"{_file(task.lr)}: {error}") from None
         _write_output(task, output)
         self.seconds += time.perf_counter() - start
         self.images += 1

@@ -140,18 +140,38 @@ class NetworkTeacher:
 
     @torch.no_grad()
     def enhance(self, network: nn.Module, lr: Tensor) -> Tensor:
-        """``network``'s output for uint8 (3, h, w), as uint8 (3, h*scale, w*scale)."""
+        """``network``'s output for uint8 (3, h, w), as uint8 (3, h*scale, w*scale).
+
+        Raises UserError where it is of another size, or not all of it are numbers."""
         image = lr[None].float() / 255
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             if self.self_ensemble:
                 out = self_ensemble(lambda x: self._tiled(network, x), image)
             else:
                 out = self._tiled(network, image)
+        if not out.isfinite().all():
+            fp32 = "" if self.precision == "fp32" else ", or take teacher.precision=fp32"
+            raise UserError(
+                f"teacher={self.name} gives NaN or infinite values; correct teacher.weights or "
+                f"teacher.load{fp32}"
+            )
         return (out[0].float().clamp(0, 1) * 255).round().byte()
 
     def _tiled(self, network: nn.Module, image: Tensor) -> Tensor:
+        def checked(tile: Tensor) -> Tensor:
+            out = network(tile)
+            batch, _, height, width = tile.shape
+            expected = (batch, 3, height * self.scale, width * self.scale)
+            made = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            if made != expected:
+                raise UserError(
+                    f"teacher={self.name} makes {made} of {tuple(tile.shape)}, expected {expected} "
+                    f"for scale={self.scale}; correct teacher.load or teacher.weights"
+                )
+            return out
+
         return tiled(
-            network,
+            checked,
             image,
             tile=self.tile,
             halo=self.halo,

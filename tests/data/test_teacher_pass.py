@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,31 @@ def test_unusable_lr_image_is_named(weights, tmp_path):
         teacher_outputs(teacher(weights), {"grey": tmp_path / "grey.npy"}, tmp_path / "cache")
     with pytest.raises(UserError, match=r"gone\.png"):
         teacher_outputs(teacher(weights), {"gone": tmp_path / "gone.png"}, tmp_path / "cache")
+
+
+def broken(path, scale, factor, smaller=0):
+    class Broken(torch.nn.Module):
+        def forward(self, x):
+            x = x[..., smaller:].repeat_interleave(2, -1).repeat_interleave(2, -2)
+            return x * (factor if x.mean() > 0.4 else 1)  # of the bright images alone
+
+    return Broken()
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_output_that_is_no_number_is_named_and_not_cached(factor, weights, lr_images, tmp_path):
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(lr_images["0001"])
+    own = NetworkTeacher("own", partial(broken, factor=factor), 2, weights)
+    with pytest.raises(UserError, match=r"0002\.png: teacher=own gives NaN or infinite values"):
+        teacher_outputs(own, lr_images, tmp_path / "cache")
+    assert [path.name for path in (tmp_path / "cache").rglob("*.png")] == ["0001.png"]
+
+
+def test_output_of_another_size_is_named(weights, lr_images, tmp_path):
+    own = NetworkTeacher("own", partial(broken, factor=1, smaller=1), 2, weights)
+    expected = r"0001\.png: teacher=own makes \(1, 3, 24, 32\) of .*, expected \(1, 3, 24, 34\)"
+    with pytest.raises(UserError, match=expected):
+        teacher_outputs(own, lr_images, tmp_path / "cache")
 
 
 def test_pass_holds_a_frozen_teacher(weights):
