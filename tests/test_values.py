@@ -40,6 +40,7 @@ def test_every_value_that_ships_has_the_type_of_its_parameter(choice: str) -> No
         ("scale=two", "scale=two: give a whole number"),
         ("eval_tile=0", "eval_tile=0: give at least 1"),
         ("seed=-1", "seed=-1: give at least 0"),
+        ("data.val=[]", "data.val=[]: a run validates; give data.val=[FOLDER], or data.split="),
         ("data.subset=0", "data.subset=0: give at least 1"),
         ("data.train_downscale=0", "data.train_downscale=0: give at least 1"),
         ("trainer.check_val_every_n_epoch=0", "trainer.check_val_every_n_epoch=0: give at least 1"),

@@ -33,6 +33,8 @@ from kd_lightning.data.selection import (
     Selection,
     all_images,
     check_sizes,
+    folder_of,
+    folders_of,
     identity,
     some_images,
     whole_images,
@@ -127,9 +129,10 @@ class TripletDataModule(LightningDataModule):
         _one_of("data.size_mismatch", size_mismatch, get_args(SizeMismatch))
         if split is not None and (val or not 0 < split < 1):
             raise UserError("data.split: a share between 0 and 1, with data.val=[]")
-        self.train_folders = [Path(folder).expanduser() for folder in train]
-        self.val_folders = [Path(folder).expanduser() for folder in val]
-        self.test_folders = {n: Path(f).expanduser() for n, f in (test or {}).items() if f}
+        self.train_folders = folders_of("data.train", train)
+        self.val_folders = folders_of("data.val", val)
+        given = {name: folder for name, folder in (test or {}).items() if folder}
+        self.test_folders = {n: folder_of(f"data.test.{n}", f) for n, f in given.items()}
         self.root = Path(root).expanduser() if root else None
         self.source, self.teacher = source, teacher
         self.train_teacher = True
@@ -201,7 +204,8 @@ class TripletDataModule(LightningDataModule):
         """Open what `prepare_data` stored.
 
         Raises:
-            UserError: an image smaller than the crop, or than the SSIM window.
+            UserError: an image smaller than the crop, or than the SSIM window; for a fit, no image
+                to validate on.
         """
         self._train, self._val = self._fit_selections()
         self._test = self._test_selections()
@@ -210,6 +214,8 @@ class TripletDataModule(LightningDataModule):
             self._train, need, f"a crop of data.crop_size={self.geometry.hr} and its margin"
         )
         check_sizes([*self._val, *self._test.values()], SSIM_WINDOW, "the window of SSIM")
+        if stage == "fit":
+            some_images(self._val, "val")
 
     def train_dataloader(self) -> DataLoader[Any]:
         items = some_images(self._train, "train")

@@ -108,7 +108,14 @@ def _require_space(triplets: Triplets, stems: Sequence[str], cache: Path) -> Non
 def _store_pair(triplets: Triplets, stem: str) -> None:
     path, recipe = triplets.files[stem], triplets.recipe
     source, data = Origin.read(path)
-    hr = crop_to_multiple(decode_rgb(data, path), multiple(recipe.scale) * recipe.downscale)
+    need = multiple(recipe.scale) * recipe.downscale
+    hr = decode_rgb(data, path)
+    if min(hr.shape[:2]) < need:
+        raise UserError(
+            f"{path}: {hr.shape[1]}x{hr.shape[0]} pixels is too small for scale={recipe.scale}, "
+            f"{need} pixels; remove the image"
+        )
+    hr = crop_to_multiple(hr, need)
     hr = resize(hr, hr.shape[0] // recipe.downscale, hr.shape[1] // recipe.downscale)
     if not triplets.hr.has(stem, path):
         triplets.hr.put(stem, hr, source)

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader
@@ -19,6 +21,20 @@ class Selection(NamedTuple):
     stems: list[str]
 
 
+def folder_of(key: str, given: Any) -> Path:
+    """The folder that the key has. Raises UserError where it has something else."""
+    if not isinstance(given, str | os.PathLike):
+        raise UserError(f"{key}={given}: give the path of one folder")
+    return Path(given).expanduser()
+
+
+def folders_of(key: str, given: Any) -> list[Path]:
+    """The folders that the key has. Raises UserError where it has something else."""
+    if given is None or isinstance(given, str | os.PathLike):
+        raise UserError(f"{key}={given}: give a list of folders, {key}=[FOLDER]")
+    return [folder_of(f"{key}.{number}", folder) for number, folder in enumerate(given)]
+
+
 def all_images(selections: Sequence[Selection]) -> list[StoredImage]:
     """As the store has them."""
     return [item for triplets, stems in selections for item in stored_images(triplets, stems)]
@@ -26,9 +42,17 @@ def all_images(selections: Sequence[Selection]) -> list[StoredImage]:
 
 def some_images(selections: Sequence[Selection], name: str) -> list[StoredImage]:
     """At least one. Raises UserError for none."""
-    if not (items := all_images(selections)):
-        raise UserError(f"no image is left for data.{name}: add some, or change data.split")
-    return items
+    if items := all_images(selections):
+        return items
+    have = sum(len(triplets.files) for triplets, _ in selections)
+    if have == 1:
+        remedy = "the one image there is validates; add images, or give data.val=[FOLDER] with "
+        remedy += "data.split=null"
+    elif have:
+        remedy = "add images, or change data.split"
+    else:
+        remedy = f"give data.{name}=[FOLDER]" + (", or data.split=0.1" if name == "val" else "")
+    raise UserError(f"no image is left for data.{name}: {remedy}")
 
 
 def identity(selections: Sequence[Selection]) -> str:

@@ -200,8 +200,21 @@ def test_a_part_without_an_image_is_refused(
     data = TripletDataModule([folder], [], split=split, crop_size=32, cache_dir=str(tmp_path))
     data.prepare_data()
     data.setup()
-    with pytest.raises(UserError, match=rf"no image is left for data\.{missing}"):
-        data.train_dataloader() if missing == "train" else data.val_dataloader()
+    help_ = "add images, or give data.val" if missing == "train" else "give data.val"
+    with pytest.raises(UserError, match=rf"no image is left for data\.{missing}: .*{help_}"):
+        data.train_dataloader() if missing == "train" else data.setup("fit")
+
+
+@pytest.mark.parametrize("given", [None, "folder", [None], [["folder"]]])
+def test_what_is_no_list_of_folders_is_named_by_its_key(given: object) -> None:
+    for key in ("train", "val"):
+        with pytest.raises(UserError, match=rf"^data\.{key}.*: give "):
+            TripletDataModule(**{"train": ["a"], "val": ["b"], key: given})  # type: ignore[arg-type]
+
+
+def test_a_test_set_of_several_folders_is_named_by_its_key() -> None:
+    with pytest.raises(UserError, match=r"^data\.test\.mine=.*: give the path of one folder"):
+        TripletDataModule(["a"], ["b"], test={"mine": ["c"]})  # type: ignore[dict-item]
 
 
 def test_a_split_and_a_validation_folder_exclude_each_other(data_root: Path) -> None:

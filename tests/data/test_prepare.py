@@ -49,6 +49,15 @@ def test_an_image_smaller_than_a_crop_is_named(make_data: Make, data_root: Path)
         make_data(teacher=None)
 
 
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_an_image_without_a_pixel_at_the_scale_is_named(
+    scale: int, make_data: Make, data_root: Path
+) -> None:
+    save(data_root / "train_HR" / "dot.png", picture(1, 60, 1))
+    with pytest.raises(UserError, match=rf"dot\.png: 60x1 pixels is too small for scale={scale}"):
+        make_data(teacher=None, scale=scale)
+
+
 def test_an_image_smaller_than_the_ssim_window_is_named(make_data: Make, data_root: Path) -> None:
     save(data_root / "valid_HR" / "tiny.png", picture(10, 60, 1))
     with pytest.raises(UserError, match=r"tiny\.png: .* window of SSIM, 11 pixels"):
