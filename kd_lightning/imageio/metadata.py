@@ -86,11 +86,11 @@ def _descriptive(exif: Image.Exif) -> bytes | None:
     kept = Image.Exif()
     for tag in DESCRIPTIVE:
         if tag in exif and not str(exif[tag]).startswith(LAYOUT_TEXTS):
-            kept[tag] = exif[tag]
+            kept[tag] = verbatim(exif[tag])
     for directory, dropped in ((EXIF_IFD, STRUCTURAL), (GPS_IFD, ())):
         values = {k: v for k, v in exif.get_ifd(directory).items() if k not in dropped}
         if values:
-            kept[directory] = values
+            kept[directory] = verbatim(values)
     if not len(kept):
         return None
     content = kept.tobytes()
@@ -98,6 +98,23 @@ def _descriptive(exif: Image.Exif) -> bytes | None:
     again.load(content)
     _ = dict(again), again.get_ifd(EXIF_IFD), again.get_ifd(GPS_IFD)
     return content
+
+
+def verbatim(value: Any) -> Any:
+    """`value` of an Exif directory, or such a directory, whose texts Pillow writes as it has read
+    them: cameras write Latin-1, UTF-8 and others, and Pillow reads the first and writes ASCII."""
+    if isinstance(value, dict):
+        return {tag: verbatim(content) for tag, content in value.items()}
+    return _Verbatim(value) if isinstance(value, str) else value
+
+
+class _Verbatim(str):
+    # As bytes, texts of tags that Pillow does not know would become numbers.
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        try:
+            return super().encode("latin-1")
+        except UnicodeEncodeError:  # no file's, but a program's own
+            return super().encode("utf-8")
 
 
 def _near(values: tuple[float | None, ...] | None, wanted: tuple[float, ...]) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from kd_lightning.imageio.metadata import EXIF_IFD, GPS_IFD, Metadata
+from kd_lightning.imageio.metadata import EXIF_IFD, GPS_IFD, Metadata, verbatim
 from kd_lightning.imageio.png import rows_of
 
 STRIP = 1 << 20  # bytes of pixels in a strip
@@ -39,7 +39,7 @@ def write_tiff(
     exif = Image.Exif()
     exif.load(metadata.exif or b"")
     for tag, value in exif.items():
-        tags[tag] = exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else value
+        tags[tag] = verbatim(exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else value)
     tags[256], tags[257] = width, height
     tags[258] = (bits,) * channels
     tags[259] = 8  # compression: zlib

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from kd_lightning.imageio.images import ImageData, read_image
+from kd_lightning.imageio.images import ImageData, from_pillow, read_image
 from kd_lightning.imageio.metadata import Metadata
 from kd_lightning.imageio.writing import check_format, write_image
 from tests.imageio.cases import GREY, RGB, png
@@ -134,3 +134,35 @@ def test_a_thumbnail_stays_behind() -> None:
         assert image.getexif().get_ifd(ExifTags.IFD.IFD1)[513]
     kept = read(content).metadata.exif
     assert kept is not None and thumbnail not in kept
+
+
+ARTIST, OWNER, SATELLITES = 0x013B, 0xA430, 0x0008  # texts in the three directories
+
+
+@pytest.mark.parametrize("name", ["Jürgen".encode("latin-1"), "Jürgen 日本".encode()])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_texts_of_exif_keep_their_bytes_whatever_their_encoding(
+    kind: str, name: bytes, tmp_path: Path
+) -> None:
+    stand_in, text = "x" * len(name), name.decode("latin-1")
+    exif = Image.Exif()
+    exif[ARTIST], exif[0x8769], exif[0x8825] = stand_in, {OWNER: stand_in}, {SATELLITES: stand_in}
+    if kind == "TIFF":  # Pillow writes into it what it reads elsewhere
+        content = saved(kind, exif=exif.tobytes()).replace(stand_in.encode(), name)
+    else:
+        content = saved(kind, exif=exif.tobytes().replace(stand_in.encode(), name))
+    image = read(content)
+    for suffix in (".jpg", ".png", ".webp", ".tif"):
+        path = tmp_path / f"a{suffix}"
+        write_image(path, image.pixels.shape[:2], [image.pixels], image)
+        with Image.open(path) as written:
+            found = written.getexif()
+            assert found[ARTIST] == found.get_ifd(0x8769)[OWNER] == text
+            assert found.get_ifd(0x8825)[SATELLITES] == text
+
+
+def test_a_programs_own_text_that_is_no_latin_1_is_written_as_utf_8() -> None:
+    picture = Image.fromarray(RGB)
+    picture.getexif()[ARTIST] = "日本"
+    exif = from_pillow(picture).metadata.exif
+    assert exif is not None and "日本".encode() in exif
