@@ -23,6 +23,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kd_lightning.errors import UserError
 from kd_lightning.files import unwritable
+from kd_lightning.imports import OPTION
 
 # Hydra then raises what goes wrong in a job, in place of printing it and leaving.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -45,7 +46,10 @@ NO_NAME = re.compile(
     r"(?i)null|true|false|[-+]?\d[\d._]*(e[-+]?\d+)?"
 )  # what Hydra reads as no word
 NO_OPTION = "Config group override must be"  # Hydra's words, a ValueError and no more
-VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c"}
+VALUED = {
+    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c"),
+    OPTION,
+}
 PARTS = (  # groups that every run has an option of
     *("data", "degradation", "teacher", "student", "loss", "features", "metrics", "optimizer"),
     *("scheduler", "precision", "trainer", "callbacks", "logger"),

@@ -10,6 +10,8 @@ from kd_lightning.config import CONFIG, check_keys, check_parts, one_line_errors
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.distill.losses import make_loss, uses_teacher
 from kd_lightning.errors import UserError
+from kd_lightning.imports import named, without_imports
+from kd_lightning.models.lookup import import_modules
 from kd_lightning.values import check_values
 
 
@@ -49,11 +51,12 @@ def check(data: TripletDataModule) -> None:
 @hydra.main(version_base="1.3", config_path=str(CONFIG), config_name="prepare")
 def run(cfg: DictConfig) -> None:
     """One job of Hydra."""
+    import_modules(named())
     prepare(cfg)
 
 
 def main() -> None:
     """Exit status: 0 done, 2 refused."""
-    sys.argv[1:] = options_first(sys.argv[1:])
     with one_line_errors("prepare"):
+        sys.argv[1:] = options_first(without_imports(sys.argv[1:]))
         run()

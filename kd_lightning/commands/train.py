@@ -7,6 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from kd_lightning.config import CONFIG, one_line_errors, options_first
+from kd_lightning.imports import named, without_imports
 from kd_lightning.sweeps.command import resumed
 from kd_lightning.sweeps.plugins import register
 
@@ -17,19 +18,21 @@ SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 def run(cfg: DictConfig) -> float | None:
     """One job of Hydra; returns the best value of what the checkpoints monitor, for sweepers."""
     from kd_lightning.distill.job import job  # after the configuration has proved valid
+    from kd_lightning.models.lookup import import_modules
 
+    import_modules(named())
     return job(cfg)
 
 
 def main() -> None:
     """Exit status: 0 done, 2 refused."""
     with one_line_errors("train"):
-        sys.argv[1:] = options_first(resumed(sys.argv[1:]))
+        sys.argv[1:] = options_first(without_imports(resumed(sys.argv[1:])))
         if SWEEP & {*sys.argv}:
             register()
         elif "LOCAL_RANK" not in os.environ:
-            named = [word for word in sys.argv if word.startswith("sweep=")]
-            for word in named[:1]:
+            sweeps = [word for word in sys.argv if word.startswith("sweep=")]
+            for word in sweeps[:1]:
                 print(f"note: {word} without -m is one run, no sweep", file=sys.stderr)
         run()
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.config import parted
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
+from kd_lightning.imports import named, options
 
 COMMAND = "command.json"  # in a sweep's folder
 RESUME = "sweep.resume="
@@ -21,6 +22,7 @@ def keep(config: DictConfig) -> None:
     overrides = [*plain(hydra.overrides.hydra), *plain(hydra.overrides.task)]
     content = {
         "config_dir": config_dir(hydra),
+        "imports": named(),
         "overrides": [word for word in overrides if not word.startswith(OWN)],
     }
     write_atomic(Path(hydra.sweep.dir) / COMMAND, json.dumps(content, indent=2).encode())
@@ -62,12 +64,13 @@ def resumed(words: list[str]) -> list[str]:
         return words
     folder = Path(folders[-1]).expanduser()
     command = kept(folder)
-    options, given = parted([word for word in words if not word.startswith(RESUME)])
-    if not {"-m", "--multirun"} & {*options}:
-        options.append("-m")
+    first, given = parted([word for word in words if not word.startswith(RESUME)])
+    if not {"-m", "--multirun"} & {*first}:
+        first.append("-m")
     if command["config_dir"] and not any(
-        word.startswith(("--config-dir", "-cd")) for word in options
+        word.startswith(("--config-dir", "-cd")) for word in first
     ):
-        options.append(f"--config-dir={command['config_dir']}")
+        first.append(f"--config-dir={command['config_dir']}")
+    first += options(command.get("imports", []))
     overrides = {word.partition("=")[0]: word for word in [*command["overrides"], *given]}
-    return [*options, *overrides.values(), f'hydra.sweep.dir="{folder}"']
+    return [*first, *overrides.values(), f'hydra.sweep.dir="{folder}"']

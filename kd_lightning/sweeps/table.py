@@ -19,6 +19,7 @@ from kd_lightning.distill.lock import holder
 from kd_lightning.distill.marks import FAILED, PRUNED
 from kd_lightning.distill.metrics import make_metrics
 from kd_lightning.files import write_json
+from kd_lightning.imports import named, options
 from kd_lightning.sweeps import command
 from kd_lightning.sweeps.command import plain
 from kd_lightning.sweeps.plots import write_plots
@@ -106,7 +107,7 @@ def sweep_table(rows: list[Row], config: DictConfig) -> Table:
 
 def best_line(rows: list[Row], mode: str, config_dir: str = "") -> str | None:
     """The configuration of the best mean validation score over its seeds, as a command line, with
-    the `--config-dir` of the sweep; None where no job has a score."""
+    the `--config-dir` and `--import` of the sweep; None where no job has a score."""
     groups: dict[tuple[str, ...], dict[str, float]] = {}
     for row in rows:
         if row.get("score") is not None:
@@ -120,5 +121,6 @@ def best_line(rows: list[Row], mode: str, config_dir: str = "") -> str | None:
     spread = f" ± {statistics.stdev(scores.values()):.4f}" if len(scores) > 1 else ""
     which = f"job {', '.join(scores)}: {mean}{spread}"
     program = "python train.py" if sys.argv[0].endswith(".py") else "kd-train"
-    options = ["--config-dir", config_dir] if config_dir else []
-    return f"best          {which}\n  {program} {shlex.join([*options, *words])}"
+    first = ["--config-dir", config_dir] if config_dir else []
+    first += options(named())
+    return f"best          {which}\n  {program} {shlex.join([*first, *words])}"

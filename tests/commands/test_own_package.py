@@ -3,17 +3,24 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from kd_lightning.commands import enhance as enhance_cli
 from kd_lightning.commands import export as export_cli
+from kd_lightning.commands import prepare as prepare_cli
+from kd_lightning.commands import train as train_cli
+from kd_lightning.errors import UserError
+from kd_lightning.imports import VARIABLE, named
 from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.interpolate import super_resolve
 from kd_lightning.models.lookup import import_modules
+from tests.runs import CONF
 
 CODE = """
 from torch import nn
@@ -101,6 +108,37 @@ def test_enhanced_image_is_torchs(
     lr = torch.from_numpy(PIXELS).permute(2, 0, 1)[None].float() / 255
     expected = (super_resolve(network, lr).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy()
     assert np.abs(np.asarray(Image.open(out)).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("command", [prepare_cli, train_cli])
+def test_commands_of_hydra_take_the_modules_out_before_it(
+    command: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setattr(sys, "argv", ["kd", "seed=1", "--import", "my_package", "-m"])
+    started = []
+    monkeypatch.setattr(command, "run", lambda: started.append(sys.argv))
+    command.main()
+    assert started == [["kd", "-m", "seed=1"]] and named() == ["my_package"]
+
+
+def test_preparation_imports_what_the_command_names(
+    weights: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        Image.fromarray(np.tile(PIXELS, (2, 2, 1))).save(tmp_path / "photos" / f"{number}.png")
+    words = ["data=folder", f"data.root={tmp_path}/photos", f"data.cache_dir={tmp_path}/cache"]
+    words += ["data.crop_size=12", "teacher=call", f"teacher.weights={weights['MyStudent']}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("prepare", overrides=words)
+    sys.modules.pop("my_package", None)
+    monkeypatch.setenv(VARIABLE, "")
+    with pytest.raises(UserError, match="on the command line: --import my_package"):
+        prepare_cli.run(cfg)
+    monkeypatch.setenv(VARIABLE, "my_package")
+    prepare_cli.run(cfg)
+    assert len(list((tmp_path / "cache").rglob("teacher*/**/*.png"))) == 3
 
 
 def test_network_that_is_not_what_it_states_ends_the_command(

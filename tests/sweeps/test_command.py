@@ -1,12 +1,14 @@
 """sweep.resume: the command line of a sweep is kept in its folder and composed from there."""
 
+import json
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from kd_lightning.errors import UserError
-from kd_lightning.sweeps.command import keep, resumed
+from kd_lightning.imports import VARIABLE, named, without_imports
+from kd_lightning.sweeps.command import COMMAND, keep, resumed
 
 OVERRIDES = ["experiment=kd_photos", "loss.alpha=0.5,0.7", "+new=${seed}", "~callbacks.progress"]
 
@@ -40,6 +42,15 @@ def test_what_is_given_beside_replaces_the_same_key_in_its_place(sweep: Path) ->
     assert words[2:] == [
         *("hydra/launcher=basic", *OVERRIDES, "trainer.devices=2", f'hydra.sweep.dir="{sweep}"')
     ]
+
+
+def test_the_modules_to_import_come_back(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = json.loads((sweep / COMMAND).read_text())
+    (sweep / COMMAND).write_text(json.dumps({**content, "imports": ["own.net"]}))
+    words = resumed([f"sweep.resume={sweep}", "--import", "more"])
+    monkeypatch.setenv(VARIABLE, "")
+    assert "own.net" not in " ".join(without_imports(words))
+    assert named() == ["more", "own.net"]
 
 
 def test_options_keep_their_values(sweep: Path) -> None:
