@@ -33,6 +33,8 @@ from kd_lightning.files import write_json
 from kd_lightning.imageio import comparison
 from kd_lightning.models.pretrained import shipped
 
+CLIPS = ("Zhling", "webcam_help")
+PUBLISHED = Path("experiments/call")
 CLEAN = ("student_tiny", "student_fast")  # trained on clean bicubic LR images
 DETAIL = "h264 crf 33"  # the point of the image with a zoomed detail
 FACES = {"Zhling_1280x720": (395, 615)}  # (top, left) of the detail, in pixels
@@ -43,12 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m kd_lightning.benchmark.calls", description=__doc__)
     add = parser.add_argument
     add("--clips", type=Path, required=True, help="folder of the clips")
-    add("--clip", action="append", default=[], help="beginning of a clip's file name")
+    usual = f"beginning of a clip's file name; default: {' and '.join(CLIPS)}"
+    add("--clip", action="append", default=[], help=usual)
     add("--scale", type=int, action="append", default=[], choices=(1, 2))
     add("--x2", action="append", default=[], metavar="NAME=FILE", help="another network, x2")
     add("--x1", action="append", default=[], metavar="NAME=FILE", help="another, of the same size")
     add("--set", action="append", default=[], metavar="NAME=FOLDER", help="photographs, same size")
-    add("-o", "--output", type=Path, default=Path("experiments/call"))
+    add("-o", "--output", type=Path, help=f"folder of the results; of the usual clips {PUBLISHED}")
     options = parser.parse_args(arguments)
     try:
         run(options)
@@ -59,14 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
-    clips = read_clips(options.clips, options.clip or ["Zhling", "webcam_help"])
+    if options.clip and options.output is None:
+        raise UserError(f"--clip: name a folder for its results, -o FOLDER; {PUBLISHED} has others")
+    output = options.output or PUBLISHED
+    clips = read_clips(options.clips, options.clip or CLIPS)
     extra = {1: pairs(options.x1, "--x1"), 2: pairs(options.x2, "--x2")}
     result: dict[str, Any] = {"machine": machine.describe(), "clips": {}, "scales": {}}
     for name, clip in clips.items():
         height, width = clip.frames[0].shape[:2]
         scored = len(range(FIRST, len(clip.frames), STEP))
         result["clips"][name] = {"size": f"{width}x{height}", "scored": scored}
-    options.output.mkdir(parents=True, exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     for scale in options.scale or [2, 1]:
         methods = networks(scale, extra[scale])
         found = {}
@@ -74,13 +80,13 @@ def run(options: argparse.Namespace) -> None:
             tell(f"{name}, scale {scale}: {', '.join(methods)}")
             found[name] = measure(clip, scale, methods, points())
         result["scales"][str(scale)] = found
-        detail(next(iter(clips.values())), scale, methods, options.output / f"detail_x{scale}.png")
+        detail(next(iter(clips.values())), scale, methods, output / f"detail_x{scale}.png")
         if scale == 1:
             sets = pairs(options.set, "--set") or known_sets(options.clips.parent)
             result["photos"] = {n: measure_photos(f, methods) for n, f in sets.items()}
-    write_json(options.output / "benchmark.json", result, indent=1)
-    (options.output / "benchmark.md").write_text(report.markdown(result))
-    report.plot(result, options.output / "bitrate.png")
+    write_json(output / "benchmark.json", result, indent=1)
+    (output / "benchmark.md").write_text(report.markdown(result))
+    report.plot(result, output / "bitrate.png")
     print(report.markdown(result))
 
 

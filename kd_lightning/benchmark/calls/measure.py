@@ -15,8 +15,8 @@ from kd_lightning.benchmark.quality import pair, to_tensor
 from kd_lightning.data.degradations.codec import RATE, code
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import upscale
+from kd_lightning.video.suffixes import READABLE
 
-SUFFIXES = (".264", ".mkv", ".mp4", ".mov", ".webm", ".avi")
 FIRST, STEP = 3, 8  # every 8th frame from the 4th is scored; the one before it for the flicker
 STRENGTHS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)  # of the unsharp mask
 CRFS = (18, 23, 28, 33, 38)
@@ -74,9 +74,13 @@ def read_clips(folder: Path, names: Sequence[str]) -> dict[str, Clip]:
     """
     clips = {}
     for name in names:
-        files = sorted(p for p in folder.glob(f"{name}*") if p.suffix in SUFFIXES)
+        named = (p for p in folder.glob("*") if p.name.startswith(name))
+        files = sorted(p for p in named if p.suffix.lower() in READABLE)
         if not files:
-            raise UserError(f"{folder}: no clip named {name}*; give --clips the folder with it")
+            raise UserError(
+                f"{folder}: no clip named {name}*; give --clips the folder with it, or --clip the "
+                "beginning of a file's name there"
+            )
         clips[name] = read_clip(files[0])
     return clips
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kd_lightning import quality
 from kd_lightning.benchmark.calls import report
+from kd_lightning.benchmark.calls.__main__ import main
 from kd_lightning.benchmark.calls.clips import Clip, read_clip
 from kd_lightning.benchmark.calls.measure import (
     CRFS,
@@ -23,6 +24,7 @@ from kd_lightning.benchmark.calls.measure import (
 from kd_lightning.benchmark.calls.photos import measure_photos
 from kd_lightning.benchmark.quality import pair, to_tensor
 from kd_lightning.errors import UserError
+from kd_lightning.video.suffixes import READABLE
 
 pytest.importorskip("av", reason="PyAV (extra video) is not installed")
 
@@ -104,11 +106,31 @@ def test_the_report_gives_gains_over_the_baseline(found: dict) -> None:
 
 
 def test_a_clip_that_cannot_be_had_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no clip named talk"):
+    with pytest.raises(UserError, match=r"no clip named talk\*; .* or --clip the beginning"):
         read_clips(tmp_path, ["talk"])
     (tmp_path / "talk.mkv").write_bytes(b"no video")
     with pytest.raises(UserError, match=r"talk\.mkv: not a video"):
         read_clip(tmp_path / "talk.mkv")
+
+
+def test_clips_are_found_whatever_ending_kd_enhance_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kd_lightning.benchmark.calls.measure.read_clip", lambda path: path)
+    for suffix in (*READABLE, ".MP4"):
+        path = tmp_path / f"my [talk]{suffix}"
+        path.touch()
+        assert read_clips(tmp_path, ["my [t"]) == {"my [t": path}
+        path.unlink()
+
+
+def test_results_of_other_clips_need_a_folder_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--clips", str(tmp_path), "--clip", "talk"]) == 2
+    assert "-o FOLDER" in capsys.readouterr().err
+    assert main(["--clips", str(tmp_path), "--clip", "talk", "-o", str(tmp_path / "new")]) == 2
+    assert "no clip named talk" in capsys.readouterr().err
 
 
 def test_a_full_range_clip_is_read_in_full_range(shared: Path) -> None:
