@@ -101,8 +101,9 @@ class Enhancer:
         Args:
             image: a Pillow image (kept: grey, RGB, both with alpha, 16-bit grey; a transparent
                 colour becomes alpha; other modes become RGB or RGBA, but I and F, whose white is
-                not known, are refused); an array (H,W) or (H,W,C) of uint8 or uint16 with 1 to 4
-                channels; or a float tensor (3,H,W) or (B,3,H,W) in [0, 1].
+                not known unless it is a PGM's, are refused); an array (H,W) or (H,W,C) of uint8 or
+                uint16, in any order of bytes, with 1 to 4 channels; or a float tensor (3,H,W) or
+                (B,3,H,W) in [0, 1].
 
         Returns:
             The same kind: image of the same mode, turned as its Exif asks, with what its `info`
@@ -141,13 +142,15 @@ class Enhancer:
 
     def _array(self, pixels: np.ndarray) -> np.ndarray:
         image = pixels[..., None] if pixels.ndim == 2 else pixels
-        if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[2] > 4:
+        kind = image.dtype.newbyteorder("=")
+        if kind not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[2] > 4:
             raise UserError(
                 f"{pixels.dtype} array {pixels.shape}: give (height, width) or (height, width, 1 "
                 "to 4 channels) of uint8 or uint16"
             )
         _refuse_empty(image.shape)
-        out = enhance(self.runner, np.array(image), self.scale, self.tile)
+        out = enhance(self.runner, np.array(image, kind), self.scale, self.tile)
+        out = out.astype(pixels.dtype, copy=False)
         return out[..., 0] if pixels.ndim == 2 else out
 
     def _tensor(self, image: Tensor) -> Tensor:

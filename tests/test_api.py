@@ -80,6 +80,22 @@ def test_pillow_image_of_a_file_comes_out_as_the_command_writes_it(
     assert dict(out.getexif()) == {0x010E: "a description"}
 
 
+def test_pillow_image_of_a_deep_pgm_comes_out_as_the_command_writes_it(enhancer: Enhancer) -> None:
+    case = CASES["pgm-10"]
+    with Image.open(io.BytesIO(case.make(None))) as image:
+        out = enhancer(image)
+    assert np.array_equal(np.asarray(out), enhance(enhancer.runner, case.pixels).squeeze())
+
+
+def test_bytes_of_an_array_may_have_any_order(enhancer: Enhancer) -> None:
+    deep = PIXELS.astype(np.uint16) * 257
+    for dtype in ("<u2", ">u2"):
+        out = enhancer(deep.astype(dtype))
+        assert out.dtype == np.dtype(dtype)
+        assert np.array_equal(out, enhancer(deep))
+    assert enhancer(PIXELS.astype(">u1")).dtype == np.uint8
+
+
 def test_a_profile_of_inks_does_not_stay_with_rgb(enhancer: Enhancer) -> None:
     image = Image.fromarray(PIXELS).convert("CMYK")
     image.info["icc_profile"] = profile(b"CMYK")

@@ -102,7 +102,7 @@ def decode(image: Any, source: Source) -> np.ndarray:
     Returns:
         (H,W,C) uint8 or uint16; C is 1 grey, 2 grey and alpha, 3 RGB or 4 RGB and alpha. Palettes
         become RGB, a transparent colour becomes alpha, CMYK RGB; 16 bits stay 16 bits for PNG and
-        for grey TIFF.
+        for grey TIFF and PGM.
 
     Raises:
         Refused: animated, or of a kind that would lose information.
@@ -114,7 +114,7 @@ def decode(image: Any, source: Source) -> np.ndarray:
     raw_mode, negative = raw_mode_of(image), white_is_zero(image)
     turned = image.tag_v2.get(ORIENTATION, 1) if image.format == "TIFF" else 1
     image.load()
-    if image.mode.startswith("I;16"):
+    if is_sixteen_bit_grey(image):
         pixels = sixteen_bit_grey(image, negative)
     elif raw_mode in SIXTEEN:
         pixels = _sixteen_bits(source, *SIXTEEN[raw_mode])
@@ -138,8 +138,13 @@ def white_is_zero(image: Any) -> bool:
     return image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0
 
 
+def is_sixteen_bit_grey(image: Image.Image) -> bool:
+    """Whether it is a grey image whose white is 65535: a PGM too, whose 16 bits have 32 here."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+
+
 def sixteen_bit_grey(image: Image.Image, negative: bool) -> np.ndarray:
-    """(H,W,1) uint16 of an image of mode I;16, in whatever order its bytes are."""
+    """(H,W,1) uint16 of such an image, in whatever order its bytes are."""
     pixels = np.array(image, dtype=np.uint16)[..., None]
     return 65535 - pixels if negative else pixels
 
@@ -157,14 +162,14 @@ def with_clear_colour(pixels: np.ndarray, image: Image.Image, raw_mode: str | No
 
 def _refuse_other_depths(image: Any) -> None:
     remedy = "convert it to PNG of 8 or 16 bits"
-    if image.mode not in GREY + COLOUR and not image.mode.startswith("I;16"):
+    if image.mode not in GREY + COLOUR and not is_sixteen_bit_grey(image):
         raise Refused(f"{image.mode} pixels", remedy)
     if image.format == "TIFF":
         bits = max(image.tag_v2.get(258, (1,)))
         if bits > 8 and not (bits == 16 and image.mode.startswith("I;16")):
             raise Refused(f"{image.mode} pixels of {bits} bits a channel", remedy)
         _refuse_missing_rows(image)
-    elif image.format == "PPM" and image.tile:
+    elif image.format == "PPM" and image.tile and image.mode != "I":
         arguments = image.tile[0].args
         if isinstance(arguments, tuple) and arguments[-1] > 255:
             raise Refused(f"{image.mode} pixels of more than 8 bits a channel", remedy)

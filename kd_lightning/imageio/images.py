@@ -14,6 +14,7 @@ from kd_lightning.imageio.decode import (
     PIECE,
     Refused,
     decode,
+    is_sixteen_bit_grey,
     open_image,
     raw_mode_of,
     sixteen_bit_grey,
@@ -44,7 +45,7 @@ def read_image(source: Path | BinaryIO, name: str, max_pixels: int = MAX_PIXELS)
     """Decode a file and turn it as its orientation says.
 
     Palettes and bilevel images become RGB or grey, CMYK becomes RGB (without its profile); 16 bits
-    stay 16 bits for PNG and for grey TIFF. Colours under full transparency are replaced.
+    stay 16 bits for PNG and for grey TIFF and PGM. Colours under full transparency are replaced.
 
     Raises:
         UserError: unreadable, truncated, animated, of more than `max_pixels`, or of a kind that
@@ -73,14 +74,14 @@ def from_pillow(image: Image.Image) -> ImageData:
         UserError: of a mode whose white is not known, or whose transparency Pillow cannot hold.
         OSError: its file is truncated or damaged.
     """
-    if image.mode in ("I", "F"):
+    if image.mode in ("I", "F") and not is_sixteen_bit_grey(image):
         raise UserError(
             f"Pillow image of mode {image.mode}: which of its levels is white is not known; give "
             "16-bit grey, Image.fromarray(levels.astype(np.uint16)), white at 65535"
         )
     raw_mode, negative = raw_mode_of(image), white_is_zero(image)
     image.load()  # turns a TIFF, and no other kind
-    if image.mode.startswith("I;16"):
+    if is_sixteen_bit_grey(image):
         pixels = sixteen_bit_grey(image, negative)
     elif image.mode in DIRECT:
         pixels = np.array(image).reshape(image.height, image.width, len(image.getbands()))

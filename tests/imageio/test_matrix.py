@@ -93,7 +93,7 @@ def test_an_image_that_pillow_opened_is_read_as_its_file(name: str, loaded: bool
 
 
 def as_pillow_holds(pixels: np.ndarray, mode: str) -> np.ndarray:
-    if pixels.dtype == np.uint16 and not mode.startswith("I;16"):
+    if pixels.dtype == np.uint16 and not mode.startswith("I"):
         pixels = (pixels >> 8).astype(np.uint8)
     if mode == "RGBA" and pixels.shape[2] == 2:  # grey and alpha of 16 bits
         return pixels[..., [0, 0, 0, 1]]
