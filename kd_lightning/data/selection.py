@@ -31,7 +31,8 @@ def folder_of(key: str, given: Any) -> Path:
 def folders_of(key: str, given: Any) -> list[Path]:
     """The folders that the key has. Raises UserError where it has something else."""
     if given is None or isinstance(given, str | os.PathLike):
-        raise UserError(f"{key}={given}: give a list of folders, {key}=[FOLDER]")
+        shown = "null" if given is None else given
+        raise UserError(f"{key}={shown}: give a list of folders, {key}=[FOLDER]")
     return [folder_of(f"{key}.{number}", folder) for number, folder in enumerate(given)]
 
 
