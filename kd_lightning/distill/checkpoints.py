@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.distill.monitored import scored_on
+from kd_lightning.distill.plain import check_states, plain
 from kd_lightning.distill.publish import log_summary
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_atomic
@@ -26,9 +27,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write `checkpoint`. Raises UserError for a full or read-only disk."""
+        """Write `checkpoint`. Raises UserError for a full or read-only disk, and for what could
+        not be read again."""
         content = io.BytesIO()
-        torch.save(checkpoint, content)
+        torch.save(plain(checkpoint), content)
         try:
             write_atomic(Path(path), content.getbuffer())
         except UserError as error:
@@ -60,6 +62,10 @@ class RunCheckpoint(ModelCheckpoint):
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "scored_on": self.scored_on}
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        super().on_train_start(trainer, pl_module)
+        check_states(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if not validation_follows(trainer):
