@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 import kd_lightning
 from kd_lightning.errors import UserError
@@ -56,22 +57,20 @@ def save_artifact(
         "scale": info.scale,
         "takes_lr": info.takes_lr,
     }
-    content = safetensors.torch.save(
-        {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()},
-        {key: as_json(value) for key, value in header.items()},
-    )
-    write_atomic(path, content)
+    strings = {key: as_json(value) for key, value in header.items()}
+    write_atomic(path, _serialised(str(path), network, strings))
     return path
 
 
 def check_saveable(network: nn.Module, arguments: Mapping[str, Any]) -> None:
     """Build the network that a reader of the artifact would build from `arguments`, give it the
-    weights, and compare the two on a small image: what would not come back is known before a long
-    training, not after it.
+    weights as they are written, and compare the two on a small image: what would not come back is
+    known before a long training, not after it.
 
     Raises:
-        UserError: `network` does not state what a `Network` does, its class cannot be found by its
-            name, or is built from other arguments, or computes something else.
+        UserError: `network` does not state what a `Network` does, its state cannot be written, its
+            class cannot be found by its name, or is built from other arguments, or computes
+            something else.
     """
     _compare_twin("student", fuse(network).cpu(), arguments)
 
@@ -162,6 +161,34 @@ def require_finite(source: str, network: nn.Module) -> None:
             raise UserError(f"{source}: these weights give NaN or infinite values; take others")
 
 
+def _serialised(source: str, network: nn.Module, header: Mapping[str, str]) -> bytes:
+    """The content of an artifact. Weights that a network uses twice are written twice; the class
+    ties them again."""
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            raise UserError(
+                f"{source}: {name} is a {type(tensor).__name__} that get_extra_state gives, and an "
+                "artifact holds tensors; make it an argument or a buffer"
+            )
+        if is_lazy(tensor):
+            raise UserError(
+                f"{source}: {name} has no shape before the first image; give the layer its number "
+                "of input channels"
+            )
+    try:
+        tensors = {
+            name: tensor.detach().clone(memory_format=torch.contiguous_format)
+            for name, tensor in state.items()
+        }
+        return safetensors.torch.save(tensors, dict(header))
+    except Exception as error:  # of several kinds
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{source}: its state cannot be written: {reason}; keep plain tensors"
+        ) from None
+
+
 def _require_plausible(
     source: str, network_class: type, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> None:
@@ -197,7 +224,8 @@ def _compare_twin(source: str, network: nn.Module, arguments: Mapping[str, Any])
         json.dumps(dict(arguments))
     except TypeError as error:
         raise UserError(f"{source}: the arguments of {name} must be JSON: {error}") from None
-    twin = build(source, name, arguments, network.state_dict()).eval()
+    tensors = safetensors.torch.load(_serialised(source, network, {}))
+    twin = build(source, name, arguments, tensors).eval()
     side = -(-SIDE // info.multiple_of) * info.multiple_of
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     try:

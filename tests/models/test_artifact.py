@@ -12,6 +12,7 @@ from torch import nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import FORMAT, check_saveable, load_artifact, save_artifact
+from kd_lightning.models.rep import RepConv
 from kd_lightning.models.students import StudentCNN, StudentFast
 from tests import own_students
 
@@ -115,6 +116,37 @@ class Broken(own_students.PlainStudent):
         return self.body(x.flatten(1))
 
 
+class Tied(own_students.PlainStudent):
+    """Uses a layer twice under two names, and a tensor as two buffers."""
+
+    def __init__(self, rep: bool = False) -> None:
+        super().__init__()
+        self.middle = RepConv(3, 3) if rep else nn.Conv2d(3, 3, 3, padding=1)
+        self.again = self.middle
+        self.register_buffer("a", torch.full((3, 1, 1), 0.5))
+        self.register_buffer("b", self.a)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.again(self.middle(x * self.a) + self.b))
+
+
+class Stateful(own_students.PlainStudent):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"steps": 1}
+
+
+class Lazy(own_students.PlainStudent):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.LazyConv2d(3, 3, padding=1))
+
+
+class Sparse(own_students.PlainStudent):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("few", torch.eye(3).to_sparse())
+
+
 def local() -> nn.Module:
     class Local(own_students.PlainStudent):
         pass
@@ -134,6 +166,9 @@ def local() -> nn.Module:
         (Larger(), {}, r"gives \(1, 3, 16, 32\) for \(1, 3, 16, 16\), which is not what scale=2"),
         (Broken(), {}, "Broken fails on an image 16x16: "),
         (local(), {}, "define the class at the top of a module"),
+        (Stateful(), {}, "_extra_state is a dict that get_extra_state gives"),
+        (Lazy(), {}, r"body\.0\.weight has no shape before the first image"),
+        (Sparse(), {}, "its state cannot be written"),
     ],
     ids=[
         "states nothing",
@@ -145,6 +180,9 @@ def local() -> nn.Module:
         "larger",
         "broken",
         "local",
+        "extra state",
+        "lazy",
+        "sparse",
     ],
 )
 def test_student_that_would_not_come_back_is_refused_in_one_line(
@@ -156,6 +194,16 @@ def test_student_that_would_not_come_back_is_refused_in_one_line(
     with pytest.raises(UserError, match=message):
         save_artifact(tmp_path / "s.safetensors", network, arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rep", [False, True])
+def test_layers_with_two_names_come_back_tied(tmp_path: Path, rep: bool) -> None:
+    network = Tied(rep)
+    check_saveable(network, {"rep": rep})
+    loaded, _ = load_artifact(save_artifact(tmp_path / "s.safetensors", network, {"rep": rep}))
+    x = torch.rand(1, 3, 9, 11)
+    torch.testing.assert_close(loaded(x), network(x), atol=1e-5, rtol=0)
+    assert rep or loaded.again is loaded.middle
 
 
 def test_check_leaves_the_student_as_it_is() -> None:
