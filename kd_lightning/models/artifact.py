@@ -21,7 +21,7 @@ import kd_lightning
 from kd_lightning.errors import UserError
 from kd_lightning.files import as_json, write_atomic
 from kd_lightning.models.lookup import find_class, qualified_name
-from kd_lightning.models.network import ModelInfo, Network, fuse, model_info
+from kd_lightning.models.network import ModelInfo, Network, fuse, fuse_and_round, model_info
 
 FORMAT = "kd_lightning/1"
 SIDE = 16  # pixels, at least, of the image on which a network and its twin are compared
@@ -70,9 +70,17 @@ def check_saveable(network: nn.Module, arguments: Mapping[str, Any]) -> None:
     Raises:
         UserError: `network` does not state what a `Network` does, its state cannot be written, its
             class cannot be found by its name, or is built from other arguments, or computes
-            something else.
+            something else, or nothing finite when its weights are rounded as a run rounds them.
     """
     _compare_twin("student", fuse(network).cpu(), arguments)
+    try:
+        require_finite("student", fuse_and_round(network).cpu().eval())
+    except Exception as error:  # the class may be anybody's
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"student: fails once its weights are rounded to bfloat16, as its run writes them: "
+            f"{reason}; keep in buffers what must be exact"
+        ) from None
 
 
 def load_artifact(path: str | Path) -> tuple[Network, dict[str, Any]]:

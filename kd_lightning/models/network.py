@@ -129,12 +129,14 @@ def fuse(network: AnyNetwork) -> AnyNetwork:
 @torch.no_grad()
 def fuse_and_round(network: AnyNetwork) -> AnyNetwork:
     """The network to write down: `fuse`, each parameter rounded to a number that bfloat16 holds
-    exactly, so that in bf16 only activations are rounded; weights at levels of 8 bits stay."""
+    exactly, so that in bf16 only activations are rounded; weights at levels of 8 bits stay, and so
+    do complex and whole numbers."""
     network = fuse(network)
     for layer in network.modules():
         if not isinstance(layer, Int8Conv):
             for parameter in layer.parameters(recurse=False):
-                parameter.copy_(parameter.bfloat16())
+                if parameter.is_floating_point():
+                    parameter.copy_(parameter.bfloat16())
     return network
 
 

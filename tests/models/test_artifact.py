@@ -17,6 +17,17 @@ from kd_lightning.models.students import StudentCNN, StudentFast
 from tests import own_students
 
 
+class Turned(own_students.PlainStudent):
+    """With complex weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase = nn.Parameter(torch.tensor(0.6 + 0.8j))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.fft.ifft2(torch.fft.fft2(super().forward(x)) * self.phase).real
+
+
 @pytest.mark.parametrize(
     ("network", "arguments"),
     [
@@ -25,6 +36,7 @@ from tests import own_students
         (StudentFast(width=8, depth=3), {"width": 8, "depth": 3}),
         (own_students.PlainStudent(width=5), {"width": 5}),
         (own_students.StudentCNN(residual=True), {"residual": True}),
+        (Turned(), {}),
     ],
 )
 def test_loaded_network_computes_what_the_saved_one_did(
@@ -141,6 +153,17 @@ class Lazy(own_students.PlainStudent):
         self.body = nn.Sequential(nn.LazyConv2d(3, 3, padding=1))
 
 
+class Close(own_students.PlainStudent):
+    """Divides by what bfloat16 rounds to zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(1.001))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) / (self.gain - 1)
+
+
 class Sparse(own_students.PlainStudent):
     def __init__(self) -> None:
         super().__init__()
@@ -204,6 +227,12 @@ def test_layers_with_two_names_come_back_tied(tmp_path: Path, rep: bool) -> None
     x = torch.rand(1, 3, 9, 11)
     torch.testing.assert_close(loaded(x), network(x), atol=1e-5, rtol=0)
     assert rep or loaded.again is loaded.middle
+
+
+def test_student_that_does_not_bear_rounded_weights_is_refused_before_its_training() -> None:
+    with pytest.raises(UserError, match=r"rounded to bfloat16, .* NaN or infinite"):
+        check_saveable(Close(), {})
+    check_saveable(Turned(), {})
 
 
 def test_check_leaves_the_student_as_it_is() -> None:

@@ -69,6 +69,15 @@ def test_rounded_parameters_are_exact_in_bfloat16(piece: Tensor) -> None:
     assert 0 < (rounded(piece) - student(piece)).abs().max() <= 4e-3
 
 
+def test_parameters_that_are_not_real_numbers_stay_as_they_are() -> None:
+    network = torch.nn.Module()
+    network.phase = torch.nn.Parameter(torch.tensor([0.123456 + 0.654321j]))
+    network.places = torch.nn.Parameter(torch.tensor([257]), requires_grad=False)
+    rounded = fuse_and_round(network)
+    assert torch.equal(rounded.phase, network.phase)
+    assert torch.equal(rounded.places, network.places)
+
+
 class Impossible(StudentCNN):
     multiple_of = 0
 
