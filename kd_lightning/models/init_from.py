@@ -22,7 +22,8 @@ def load_init_from(student: nn.Module, source: str) -> Path:
             checkpoint of ours or of BasicSR, or any other state dict.
 
     Raises:
-        UserError: no shipped weights fit, or those of the file do not.
+        UserError: no shipped weights fit, or those of the file do not, or a layer of `student`
+            cannot take over fused ones.
     """
     path = shipped_for(student) if source == "pretrained" else Path(source).expanduser()
     state = read_state(path)
@@ -41,7 +42,10 @@ def load_init_from(student: nn.Module, source: str) -> Path:
             f"{path}: these weights do not fit {type(student).__name__}: {reason}"
         ) from None
     if fits_fused:
-        load_fused(student, plain)
+        try:
+            load_fused(student, plain)
+        except UserError as error:
+            raise UserError(f"init_from={path}: {error}") from None
     return path
 
 

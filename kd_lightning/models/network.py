@@ -142,7 +142,17 @@ def fuse_and_round(network: AnyNetwork) -> AnyNetwork:
 
 def load_fused(network: nn.Module, plain: nn.Module) -> None:
     """Give `network` the output of `plain`, which is `fuse` of a network like it: all branches
-    stay, and the layers that have a method `load_fused` take over those of `plain`."""
+    stay, and the layers that have a method `load_fused` take over those of `plain`.
+
+    Raises:
+        UserError: a layer has a method `fuse` and no `load_fused`, so that it would stay as it is.
+    """
+    for name, layer in _fusable(network, "fuse"):
+        if not callable(getattr(layer, "load_fused", None)):
+            raise UserError(
+                f"{name} is a {type(layer).__name__}, which has a method fuse and none that takes "
+                "over what fuse returns, so it would stay random: give it load_fused(plain)"
+            )
     network.load_state_dict(plain.state_dict(), strict=False)
     for name, layer in _fusable(network, "load_fused"):
         layer.load_fused(plain.get_submodule(name))

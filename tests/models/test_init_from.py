@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
@@ -14,6 +15,7 @@ from kd_lightning.models.init_from import load_init_from, other_arguments
 from kd_lightning.models.network import fuse
 from kd_lightning.models.students import StudentCNN, StudentDirect, StudentFast
 from kd_lightning.models.swinir import SwinIR
+from tests.own_students import PlainStudent
 from tests.runs import tiny_run
 
 CNN = SHIPPED_WEIGHTS / "student_cnn.safetensors"
@@ -62,6 +64,41 @@ def test_rep_student_starts_from_a_fused_artifact(tmp_path: Path) -> None:
     load_init_from(rep, str(tmp_path / "a.safetensors"))
     x = torch.rand(1, 3, 12, 14)
     torch.testing.assert_close(rep(x), plain(x), atol=1e-5, rtol=0)
+
+
+class Scaled(nn.Conv2d):
+    """A layer of one's own that can be fused, and cannot take over what it was fused to."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 3, 3, padding=1)
+        self.gain = nn.Parameter(torch.rand(3, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight * self.gain, self.bias)
+
+    @torch.no_grad()
+    def fuse(self) -> nn.Conv2d:
+        plain = nn.Conv2d(6, 3, 3, padding=1)
+        plain.load_state_dict({"weight": self.weight * self.gain, "bias": self.bias})
+        return plain
+
+
+class ScaledStudent(PlainStudent):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body[2] = Scaled()
+
+
+def test_a_layer_that_would_stay_random_is_refused_by_its_name(tmp_path: Path) -> None:
+    """Beside fused weights; its own checkpoint starts the student."""
+    trained, student = ScaledStudent(), ScaledStudent()
+    path = save_artifact(tmp_path / "a.safetensors", trained, {})
+    with pytest.raises(UserError, match=r"a\.safetensors: body\.2 is a Scaled, .* load_fused"):
+        load_init_from(student, str(path))
+    torch.save(trained.state_dict(), tmp_path / "a.pth")
+    load_init_from(student, str(tmp_path / "a.pth"))
+    x = torch.rand(1, 3, 9, 9)
+    assert torch.equal(student(x), trained(x))
 
 
 def test_int8_student_starts_from_weights_in_floats(tmp_path: Path) -> None:
