@@ -90,7 +90,7 @@ def _scorer(name: str, function: Any) -> Any:
     def score(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
         if isinstance(function, nn.Module):
             function.to(sr.device).eval()
-        values = torch.as_tensor(function(sr, hr))
+        values = torch.as_tensor(function(sr.contiguous(), hr.contiguous()))
         if values.numel() != len(sr):
             raise UserError(
                 f"metrics.extra.{name}: returned {tuple(values.shape)} for {len(sr)} images; "

@@ -125,7 +125,7 @@ class DistillationModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.batch_size = len(batch["hr"])
         self.seed_step(batch_idx)
-        terms = self.loss(self(batch), batch["hr"], batch.get("teacher"))
+        terms = self.terms_of(batch)
         loss = terms.pop("loss")
         if self.features is not None:
             terms["features"] = self.features(batch["lr"])
@@ -139,6 +139,11 @@ class DistillationModule(LightningModule):
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch:
             self.log_step({"loss": loss, **terms})
         return loss
+
+    def terms_of(self, batch: Batch) -> dict[str, Tensor]:
+        """What the loss makes of a batch of crops, which it gets in the usual order in memory."""
+        images = (self(batch), batch["hr"], batch.get("teacher"))
+        return self.loss(*(image if image is None else image.contiguous() for image in images))
 
     def seed_step(self, batch_idx: int) -> None:
         """What is random in a network or a loss, such as dropout, is a function of the seed and of

@@ -23,6 +23,11 @@ class LargestError(nn.Module):
         return (sr - hr).abs().amax(dim=(1, 2, 3), keepdim=True)
 
 
+def flat_error(sr: Tensor, hr: Tensor) -> Tensor:
+    """As `mean_error`, of flat views."""
+    return (sr.view(len(sr), -1) - hr.view(len(hr), -1)).abs().mean(dim=1)
+
+
 def wrong(sr: Tensor, hr: Tensor) -> Tensor:
     """Not one number for each image."""
     return sr - hr
@@ -57,6 +62,14 @@ def test_own_metrics_stand_beside_the_protocols(photo_tensor: Tensor) -> None:
     expected = (hr * 255 + 0.3).round() / 255 - hr
     torch.testing.assert_close(scores.compute()["error"], expected.square().mean())
     torch.testing.assert_close(scores.compute()["largest"], expected.abs().max())
+
+
+def test_own_metrics_get_contiguous_images(photo_tensor: Tensor) -> None:
+    extra = {"flat": {"_target_": f"{HERE}.flat_error"}}
+    scores = ImageScores(2, make_metrics(OmegaConf.create({"extra": extra})))
+    hr = photo_tensor[..., :32, :32].contiguous(memory_format=torch.channels_last)
+    scores.update((hr * 0.9).contiguous(memory_format=torch.channels_last), hr)
+    assert 0 < scores.compute()["flat"] < 0.1
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,26 @@ def test_network_gets_the_image_that_it_says_it_takes(
     assert torch.equal(module_of(student).input_of(batch), expected)
 
 
+class Flat(nn.Module):
+    """A loss of one's own, of flat views."""
+
+    def forward(self, *images: Tensor) -> dict[str, Tensor]:
+        sr, hr, teacher = (image.view(len(image), -1) for image in images)
+        return {"loss": (sr - hr).square().mean() + (sr - teacher).square().mean()}
+
+
+@pytest.mark.parametrize("student", STUDENTS, ids=["fast", "full", "half"])
+def test_losses_get_contiguous_images(student: nn.Module, batch: dict[str, Tensor]) -> None:
+    """Whatever the order of the pixels in the batch, and in what the student makes of them."""
+    module = module_of(student)
+    module.loss = Flat()
+    turned = {
+        name: image.contiguous(memory_format=torch.channels_last) for name, image in batch.items()
+    }
+    losses = [module.terms_of(images)["loss"] for images in (batch, turned)]
+    torch.testing.assert_close(*losses)
+
+
 @torch.no_grad()
 def test_each_method_is_scored_by_the_protocol(batch: dict[str, Tensor]) -> None:
     module = module_of(STUDENTS[0])
