@@ -4,7 +4,8 @@ Orientation: `alpha` weighs L1, so alpha = 1 is pure L1 and alpha = 0 pure SSIM.
 use the opposite one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -17,7 +18,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.quality import luma
 
 TERMS = ("l1", "ssim", "hybrid")  # of HybridLoss, as they are logged
-WeightedTerms = Mapping[str, tuple[float, nn.Module]]
+WeightedTerms = Mapping[str, tuple[float, Callable[..., Tensor]]]
 
 
 class HybridLoss(nn.Module):
@@ -105,6 +106,24 @@ class LumaPsnrLoss(nn.Module):
         return (squares + self.floor).log10().mean()
 
 
+class Function(nn.Module):
+    """A term that is a function, or an object that is called like one.
+
+    Raises:
+        UserError: by its `key`, one that cannot be called.
+    """
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], key: str) -> None:
+        super().__init__()
+        if not callable(function):
+            kind = type(function).__name__
+            raise UserError(f"{key}: a {kind} is no function of (sr, target); make it one")
+        self.function = function
+
+    def forward(self, sr: Tensor, target: Tensor) -> Tensor:
+        return self.function(sr, target)
+
+
 class DistillationLoss(nn.Module):
     """`(1 - w) * hybrid(sr, hr) + w * hybrid(sr, teacher)`, extra terms added to each hybrid.
 
@@ -114,9 +133,8 @@ class DistillationLoss(nn.Module):
     Args:
         alpha: share of L1 in each hybrid term, in [0, 1].
         teacher_weight: w, in [0, 1]; 0 trains without a teacher, 1 on its output alone.
-        extra_terms: name -> (weight of 0 or more, module of (sr, target) -> scalar). They measure
-            and do not learn: their parameters are frozen, and they stay in eval mode.
-
+        extra_terms: name -> (weight of 0 or more, module or function of (sr, target) -> scalar).
+            They measure and do not learn: their parameters are frozen, and they stay in eval mode.
     """
 
     def __init__(
@@ -135,8 +153,15 @@ class DistillationLoss(nn.Module):
                 raise UserError(f"loss.extra_terms.{name}.weight={weight} is below 0")
             if name in TERMS:
                 raise UserError(f"loss.extra_terms.{name}: the hybrid has a term of this name")
+            if not name or "." in name or hasattr(self.extra_terms, name):
+                raise UserError(
+                    f"loss.extra_terms.{name}: torch has no room for this name; give another"
+                )
+            module = (
+                term if isinstance(term, nn.Module) else Function(term, f"loss.extra_terms.{name}")
+            )
             self.extra_weights[name] = float(weight)
-            self.extra_terms[name] = term.requires_grad_(False).eval()
+            self.extra_terms[name] = module.requires_grad_(False).eval()
 
     @property
     def uses_teacher(self) -> bool:
@@ -172,15 +197,35 @@ class DistillationLoss(nn.Module):
         terms: dict[str, Tensor] = {}
         for (name, (weight, target)), named in zip(targets.items(), found, strict=True):
             for extra, term in self.extra_terms.items():
-                named[extra] = term(sr, target)
-                if named[extra].numel() != 1:
-                    shape = tuple(named[extra].shape)
-                    raise UserError(
-                        f"loss.extra_terms.{extra}: returned {shape}, expected a scalar"
-                    )
+                named[extra] = scalar(term(sr, target), f"loss.extra_terms.{extra}: returned")
                 loss = loss + weight * self.extra_weights[extra] * named[extra]
             terms |= {f"{name}/{term}": value for term, value in named.items()}
         return terms | {"loss": loss}
+
+
+def scalar(value: Any, what: str) -> Tensor:
+    """`value`, if it is a tensor of one number; else UserError that begins with `what`."""
+    if not isinstance(value, Tensor):
+        raise UserError(f"{what} a {type(value).__name__}, expected a scalar tensor")
+    if value.numel() != 1:
+        raise UserError(f"{what} {tuple(value.shape)}, expected a scalar")
+    return value
+
+
+def checked_terms(terms: Any, loss: nn.Module) -> dict[str, Tensor]:
+    """What `loss` returned: scalars by name, `loss` among them.
+
+    Raises:
+        UserError: it is something else.
+    """
+    name = f"loss: {type(loss).__name__}"
+    if not isinstance(terms, dict) or "loss" not in terms:
+        kind = f"a {type(terms).__name__}" + " without `loss`" * isinstance(terms, dict)
+        raise UserError(
+            f"{name} returned {kind}; return a dict of scalar tensors by name, in which `loss` is "
+            "what is minimised"
+        )
+    return {key: scalar(value, f"{name} returned as {key!r}") for key, value in terms.items()}
 
 
 def uses_teacher(loss: nn.Module) -> bool:
@@ -199,8 +244,17 @@ def make_loss(cfg: DictConfig) -> nn.Module:
         if missing := {"weight", "_target_"} - set(node):
             raise UserError(f"loss.extra_terms.{name} has no {' and no '.join(sorted(missing))}")
         terms[str(name)] = node["weight"], part(node, "loss.extra_terms")
-    loss = instantiate({k: v for k, v in cfg.items() if k != "extra_terms"}, _partial_=True)
-    return loss(extra_terms=terms) if terms else loss()
+    make = instantiate({k: v for k, v in cfg.items() if k != "extra_terms"}, _partial_=True)
+    try:
+        loss = make(extra_terms=terms) if terms else make()
+    except TypeError as error:
+        raise UserError(f"loss: {cfg['_target_']} does not take its arguments: {error}") from error
+    if not isinstance(loss, nn.Module):
+        raise UserError(
+            f"loss: {cfg['_target_']} gives a {type(loss).__name__}; make it a torch.nn.Module, or "
+            "a term of loss.extra_terms"
+        )
+    return loss
 
 
 def _share(key: str, value: float) -> float:

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from kd_lightning.distill.checkpoints import earlier
 from kd_lightning.distill.features import FeatureDistillation
+from kd_lightning.distill.losses import checked_terms
 from kd_lightning.distill.metrics import ImageScores, log_name
 from kd_lightning.distill.monitored import check_monitors, scored_on, scores_of
 from kd_lightning.distill.schedules import refusals, spans_the_run
@@ -141,9 +142,11 @@ class DistillationModule(LightningModule):
         return loss
 
     def terms_of(self, batch: Batch) -> dict[str, Tensor]:
-        """What the loss makes of a batch of crops, which it gets in the usual order in memory."""
+        """What the loss makes of a batch of crops, which it gets in the usual order in memory.
+        Raises UserError where that is no scalars by name."""
         images = (self(batch), batch["hr"], batch.get("teacher"))
-        return self.loss(*(image if image is None else image.contiguous() for image in images))
+        terms = self.loss(*(image if image is None else image.contiguous() for image in images))
+        return checked_terms(terms, self.loss)
 
     def seed_step(self, batch_idx: int) -> None:
         """What is random in a network or a loss, such as dropout, is a function of the seed and of

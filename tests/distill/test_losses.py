@@ -181,6 +181,71 @@ def test_an_extra_term_of_a_number_for_each_image_is_refused(images: tuple[Tenso
         loss(sr, hr)
 
 
+def squared(sr: Tensor, target: Tensor, power: int = 2) -> Tensor:
+    """A term that is a function."""
+    return (sr - target).abs().pow(power).mean()
+
+
+class Called:
+    """A term that is a class, and no module."""
+
+    def __call__(self, sr: Tensor, target: Tensor) -> Tensor:
+        return squared(sr, target)
+
+
+class Mute:
+    """No term."""
+
+
+def number(sr: Tensor, target: Tensor) -> float:
+    return 1.0
+
+
+def nothing(sr: Tensor, target: Tensor) -> None:
+    pass
+
+
+def test_functions_are_terms_as_modules_are(images: tuple[Tensor, ...]) -> None:
+    terms = {
+        "function": {"_target_": f"{__name__}.squared", "weight": 1, "power": 2},
+        "object": {"_target_": f"{__name__}.Called", "weight": 1},
+        "module": {"_target_": "torch.nn.MSELoss", "weight": 1},
+    }
+    found = make_loss(configured(extra_terms=terms))(*images)
+    torch.testing.assert_close(found["hr/function"], found["hr/module"])
+    torch.testing.assert_close(found["hr/object"], found["hr/module"])
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "said"),
+    [
+        ("mine", "Mute", "mine: a Mute is no function of"),
+        ("mine", "number", "mine: returned a float, expected a scalar tensor"),
+        ("mine", "nothing", "mine: returned a NoneType, expected a scalar tensor"),
+        ("type", "squared", "type: torch has no room for this name"),
+        ("training", "squared", "training: torch has no room for this name"),
+    ],
+)
+def test_what_is_no_term_is_refused_by_key(
+    images: tuple[Tensor, ...], name: str, target: str, said: str
+) -> None:
+    terms = {name: {"_target_": f"{__name__}.{target}", "weight": 1}}
+    with pytest.raises(UserError, match=rf"^loss\.extra_terms\.{said}"):
+        make_loss(configured(extra_terms=terms))(*images)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("squared", "does not take its arguments"),
+        ("Called", "gives a Called; make it a torch.nn.Module"),
+    ],
+)
+def test_a_loss_that_is_no_module_is_refused(target: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        make_loss(OmegaConf.create({"_target_": f"{__name__}.{target}"}))
+
+
 @pytest.mark.parametrize("name", ["l1", "ssim", "hybrid"])
 def test_an_extra_term_never_takes_the_name_of_another(name: str) -> None:
     with pytest.raises(UserError, match=f"loss.extra_terms.{name}"):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from kd_lightning.distill.losses import DistillationLoss
 from kd_lightning.distill.module import DistillationModule
+from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import downscale, upscale
 from kd_lightning.models.students import StudentCNN, StudentFast
 from kd_lightning.quality import scores
@@ -80,6 +81,36 @@ def test_losses_get_contiguous_images(student: nn.Module, batch: dict[str, Tenso
     }
     losses = [module.terms_of(images)["loss"] for images in (batch, turned)]
     torch.testing.assert_close(*losses)
+
+
+class Returns(nn.Module):
+    """A loss of one's own that returns what it is told."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, sr: Tensor, hr: Tensor, teacher: Tensor | None) -> object:
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (torch.tensor(1.0), "Returns returned a Tensor; return a dict of scalar tensors by name"),
+        ({"l1": torch.tensor(1.0)}, "Returns returned a dict without `loss`; return"),
+        ({"loss": 1.0}, "Returns returned as 'loss' a float, expected a scalar"),
+        ({"loss": torch.ones(1), "l1": torch.ones(2)}, r"returned as 'l1' \(2,\), expected a"),
+        (None, "Returns returned a NoneType; return"),
+    ],
+)
+def test_what_a_loss_must_return_is_said(
+    value: object, said: str, batch: dict[str, Tensor]
+) -> None:
+    module = module_of(STUDENTS[0])
+    module.loss = Returns(value)
+    with pytest.raises(UserError, match=said):
+        module.terms_of(batch)
 
 
 @torch.no_grad()
