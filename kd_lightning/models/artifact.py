@@ -217,6 +217,28 @@ def _require_plausible(
         raise UserError(f"{source}: its arguments ask for {asked} weights, it holds {held}")
 
 
+def _output(source: str, network: nn.Module, height: int, width: int) -> Tensor:
+    """What the network makes of an image; UserError where it fails, or states another shape."""
+    info, name = model_info(network), qualified_name(network)
+    size = f"{height}x{width}"
+    remedy = "" if height == width else "; it must take any height and width: pad and crop inside"
+    image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.inference_mode():
+            output: Tensor = network(image)
+            shape = tuple(output.shape)
+    except Exception as error:  # the class may be anybody's
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{source}: {name} fails on an image {size}: {reason}{remedy}") from error
+    grown = info.scale if info.takes_lr else 1
+    if shape != (1, 3, height * grown, width * grown):
+        raise UserError(
+            f"{source}: {name} gives {shape} for {tuple(image.shape)}, which is not what "
+            f"scale={info.scale} and takes_lr={info.takes_lr} state{remedy}"
+        )
+    return output
+
+
 def _compare_twin(source: str, network: nn.Module, arguments: Mapping[str, Any]) -> ModelInfo:
     """What the network states; UserError where its twin differs."""
     info = model_info(network)
@@ -235,19 +257,10 @@ def _compare_twin(source: str, network: nn.Module, arguments: Mapping[str, Any])
     tensors = safetensors.torch.load(_serialised(source, network, {}))
     twin = build(source, name, arguments, tensors).eval()
     side = -(-SIDE // info.multiple_of) * info.multiple_of
-    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    try:
-        with torch.inference_mode():
-            ours, theirs = network.eval()(image), twin(image)
-    except Exception as error:  # the class may be anybody's
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{source}: {name} fails on an image {side}x{side}: {reason}") from error
-    grown = side * (info.scale if info.takes_lr else 1)
-    if ours.shape != (1, 3, grown, grown):
-        raise UserError(
-            f"{source}: {name} gives {tuple(ours.shape)} for (1, 3, {side}, {side}), which is not "
-            f"what scale={info.scale} and takes_lr={info.takes_lr} state"
-        )
+    ours = _output(source, network.eval(), side, side)
+    theirs = _output(source, twin, side, side)
+    odd = side + 1 + side % 2
+    _output(source, network, odd, odd + 2)
     require_finite(source, network)
     if ours.shape != theirs.shape or not (ours - theirs).abs().max() <= SAME * ours.abs().max():
         raise UserError(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -164,6 +165,24 @@ class Close(own_students.PlainStudent):
         return super().forward(x) / (self.gain - 1)
 
 
+class Even(own_students.PlainStudent):
+    """Takes even sides alone."""
+
+    multiple_of = 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.pixel_shuffle(F.pixel_unshuffle(x, 2), 2))
+
+
+class Cut(own_students.PlainStudent):
+    """Drops what does not fill its grid."""
+
+    multiple_of = 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(super().forward(F.avg_pool2d(x, 2)), scale_factor=2)
+
+
 class Sparse(own_students.PlainStudent):
     def __init__(self) -> None:
         super().__init__()
@@ -191,6 +210,8 @@ def local() -> nn.Module:
         (local(), {}, "define the class at the top of a module"),
         (Stateful(), {}, "_extra_state is a dict that get_extra_state gives"),
         (Lazy(), {}, r"body\.0\.weight has no shape before the first image"),
+        (Even(), {}, "fails on an image 17x19: .*any height and width: pad and crop inside"),
+        (Cut(), {}, r"gives \(1, 3, 16, 18\) for \(1, 3, 17, 19\), .*any height and width"),
         (Sparse(), {}, "its state cannot be written"),
     ],
     ids=[
@@ -205,6 +226,8 @@ def local() -> nn.Module:
         "local",
         "extra state",
         "lazy",
+        "even sides",
+        "cut sides",
         "sparse",
     ],
 )
