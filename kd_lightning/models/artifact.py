@@ -217,6 +217,15 @@ def _require_plausible(
         raise UserError(f"{source}: its arguments ask for {asked} weights, it holds {held}")
 
 
+def _names(value: Any) -> set[str]:
+    """The keys of dictionaries inside `value`."""
+    if isinstance(value, Mapping):
+        return {*map(str, value), *_names(list(value.values()))}
+    if isinstance(value, list | tuple):
+        return {name for item in value for name in _names(item)}
+    return set()
+
+
 def _output(source: str, network: nn.Module, height: int, width: int) -> Tensor:
     """What the network makes of an image; UserError where it fails, or states another shape."""
     info, name = model_info(network), qualified_name(network)
@@ -250,6 +259,12 @@ def _compare_twin(source: str, network: nn.Module, arguments: Mapping[str, Any])
         )
     if find_class(name, source) is not type(network):
         raise UserError(f"{source}: {name} is another class than the network's; rename one")
+    for key, value in arguments.items():
+        if "_target_" in _names(value):
+            raise UserError(
+                f"{source}: {key} holds a _target_, and artifacts rebuild networks from plain values: "
+                "give a number, text, list or dict, and make the object in the class"
+            )
     try:
         json.dumps(dict(arguments))
     except TypeError as error:

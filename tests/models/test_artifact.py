@@ -189,6 +189,9 @@ class Sparse(own_students.PlainStudent):
         self.register_buffer("few", torch.eye(3).to_sparse())
 
 
+NESTED = {"body": {"layers": [{"_target_": "torch.nn.LeakyReLU"}]}}
+
+
 def local() -> nn.Module:
     class Local(own_students.PlainStudent):
         pass
@@ -210,6 +213,7 @@ def local() -> nn.Module:
         (local(), {}, "define the class at the top of a module"),
         (Stateful(), {}, "_extra_state is a dict that get_extra_state gives"),
         (Lazy(), {}, r"body\.0\.weight has no shape before the first image"),
+        (own_students.PlainStudent(), NESTED, "body holds a _target_, and artifacts rebuild"),
         (Even(), {}, "fails on an image 17x19: .*any height and width: pad and crop inside"),
         (Cut(), {}, r"gives \(1, 3, 16, 18\) for \(1, 3, 17, 19\), .*any height and width"),
         (Sparse(), {}, "its state cannot be written"),
@@ -226,6 +230,7 @@ def local() -> nn.Module:
         "local",
         "extra state",
         "lazy",
+        "nested target",
         "even sides",
         "cut sides",
         "sparse",
