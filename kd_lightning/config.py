@@ -168,6 +168,8 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
         # Of an interpolation, the full key is that of who refers to the value.
         key = error.full_key if isinstance(error, MissingMandatoryValue) else found[1]
         return f"{key} has no value: give it on the command line, {key}=..."
+    if found := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", text):
+        return f"{found[2]} is taken from {found[1]}, which there is not: give {found[2]}=VALUE"
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         options = group_options(group, config_name, words)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from kd_lightning.commands.prepare import prepare
 from kd_lightning.commands.train import main
 from kd_lightning.config import NO_OPTION, reason
 from kd_lightning.distill.job import job
+from kd_lightning.distill.run import resolved
 from kd_lightning.errors import UserError
 from tests.runs import CONF, ROOT, composed
 
@@ -52,6 +54,17 @@ def test_a_wrong_setting_is_one_line(tmp_path: Path, override: str, expected: st
     assert last.startswith("error: ")
     assert expected in last
     assert "Traceback" not in result.stderr
+
+
+def test_a_key_that_refers_to_none_is_named_with_its_remedy(tmp_path: Path) -> None:
+    """As one-cycle's with an optimizer of one's own, whose learning rate has another name."""
+    cfg = composed(tmp_path, "scheduler=onecycle", "~optimizer.lr", "data.root=.", "teacher=none")
+    with pytest.raises(InterpolationKeyError) as error:
+        resolved(cfg)
+    assert reason(error.value, "train", []) == (
+        "scheduler.make.max_lr is taken from optimizer.lr, which there is not: "
+        "give scheduler.make.max_lr=VALUE"
+    )
 
 
 def groups_of_every_run() -> list[str]:

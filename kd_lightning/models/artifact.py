@@ -262,8 +262,8 @@ def _compare_twin(source: str, network: nn.Module, arguments: Mapping[str, Any])
     for key, value in arguments.items():
         if "_target_" in _names(value):
             raise UserError(
-                f"{source}: {key} holds a _target_, and artifacts rebuild networks from plain values: "
-                "give a number, text, list or dict, and make the object in the class"
+                f"{source}: {key} holds a _target_, and artifacts rebuild networks from plain "
+                "values: give a number, text, list or dict, and make the object in the class"
             )
     try:
         json.dumps(dict(arguments))
