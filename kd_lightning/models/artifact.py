@@ -73,14 +73,15 @@ def check_saveable(network: nn.Module, arguments: Mapping[str, Any]) -> None:
             something else, or nothing finite when its weights are rounded as a run rounds them.
     """
     _compare_twin("student", fuse(network).cpu(), arguments)
+    rounded = fuse_and_round(network).cpu().eval()
     try:
-        require_finite("student", fuse_and_round(network).cpu().eval())
+        require_finite("student", rounded)
     except Exception as error:  # the class may be anybody's
-        reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"student: fails once its weights are rounded to bfloat16, as its run writes them: "
-            f"{reason}; keep in buffers what must be exact"
-        ) from None
+            f"student: {qualified_name(rounded)} fails, or gives NaN or infinite values, once its "
+            "parameters are rounded to bfloat16, as a run writes them: keep in buffers what must be "
+            "exact"
+        ) from error
 
 
 def load_artifact(path: str | Path) -> tuple[Network, dict[str, Any]]:
