@@ -79,8 +79,8 @@ def check_saveable(network: nn.Module, arguments: Mapping[str, Any]) -> None:
     except Exception as error:  # the class may be anybody's
         raise UserError(
             f"student: {qualified_name(rounded)} fails, or gives NaN or infinite values, once its "
-            "parameters are rounded to bfloat16, as a run writes them: keep in buffers what must be "
-            "exact"
+            "parameters are rounded to bfloat16, as a run writes them: hold in buffers what must "
+            "be exact"
         ) from error
 
 
