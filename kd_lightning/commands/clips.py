@@ -185,12 +185,13 @@ def _one(
                     lambda frame: prepare(runner, frame, scale, split, tile),
                 )
         except UserError:  # of a file that is kept under another name, too
-            for line in (*writer.notes, *reader.problems):
+            for line in (*writer.notes, *reader.notes, *reader.problems):
                 say(f"kd-enhance: {shown}: {line}")
             raise
         if target is None:
             sys.stdout.flush()
-        for note in (*writer.notes, *(f"{what}: left out" for what in reader.left_out)):
+        left_out = [f"{what}: left out" for what in reader.left_out]
+        for note in (*writer.notes, *reader.notes, *left_out):
             say(f"kd-enhance: {shown}: {note}")
         waited = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.waited.items())
         say(

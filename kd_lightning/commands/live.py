@@ -83,8 +83,8 @@ def run(options: argparse.Namespace) -> int:
         finally:
             stats.write({"total": total.as_dict()})
             say(f"kd-enhance: {total.sentence()}")
-            for problem in source.problems:
-                say(f"kd-enhance: {problem}")
+            for line in (*source.notes, *source.problems):
+                say(f"kd-enhance: {line}")
     return 0
 
 

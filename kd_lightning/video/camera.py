@@ -53,12 +53,14 @@ class LiveSource(Closing):
         rate: frames a second, as the stream says.
         size: height, width of a frame.
         problems: a line each for what was damaged and left out.
+        notes: a line where its time jumps, which goes on there: see `Clock`.
         tell: called with a line, from the thread that reads, where the stream's size changes; until
             it is set, the line goes to `problems`.
     """
 
     def __init__(self, reader: Reader, paced: bool = False) -> None:
         self._reader, self._paced = reader, paced
+        self.notes = reader.notes
         self.rate = float(reader.info.rate)
         self.tell: Callable[[str], None] = reader.problems.append
         self._stored = reader.info.height, reader.info.width

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from kd_lightning.errors import UserError
+from kd_lightning.video.clock import Clock
 from kd_lightning.video.closing import Closing
 from kd_lightning.video.formats import (
     frame_color,
@@ -84,6 +85,7 @@ class Reader(Closing):
     Attributes:
         copied: the streams beside the frames.
         left_out: what of the file neither frames nor `copied` hold, for people.
+        notes: likewise, where its times are not those of the file: see `Clock`.
 
     Raises:
         UserError: not a video, or one whose frames cannot be restored as they are: more than 8
@@ -108,6 +110,8 @@ class Reader(Closing):
         self._container = open_container(source, self.shown, container)
         self._forward = self._container.name == PIPE or _goes_forward(source)
         self._stream = film_of(self._container, self.shown)
+        self._clock = Clock(self._container, self._stream)
+        self.notes = self._clock.notes
         live = source is self._container  # decoding several frames at once would delay each
         self._stream.thread_type = "SLICE" if live else "AUTO"
         others = [s for s in self._container.streams if s is not self._stream]
@@ -140,6 +144,9 @@ class Reader(Closing):
     def chapters(self) -> list[dict[str, Any]]:
         """As `av` has them."""
         found: list[dict[str, Any]] = self._container.chapters()
+        for chapter in found:
+            ticks = round(self._clock.offset / chapter["time_base"])
+            chapter["start"], chapter["end"] = chapter["start"] + ticks, chapter["end"] + ticks
         return found
 
     @property
@@ -230,6 +237,7 @@ class Reader(Closing):
             except self._av.error.FFmpegError as error:
                 self._note(f"ends in damaged data ({reason(error)})")
                 return
+            self._clock.set(packet)
             yield packet
 
     def _other_kind(self, frame: Any) -> str:
@@ -292,9 +300,10 @@ class Reader(Closing):
     def _note_missing_end(self) -> None:
         """Says where the file promised more frames than there were."""
         promised = promised_end(self._container, self._stream, self._rate, not self.copied)
-        if self.problems or promised is None:
+        if self.problems or self.notes or promised is None:  # durations do not count jumps
             return
         end, tolerated = promised
+        end += float(self._clock.offset)
         last = float(self._end * self._stream.time_base)
         if end - last > tolerated:
             self._note(f"ends at {last:.2f} s, {end - last:.2f} s before it should")
