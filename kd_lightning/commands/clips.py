@@ -185,7 +185,7 @@ def _one(
                     lambda frame: prepare(runner, frame, scale, split, tile),
                 )
         except UserError:  # of a file that is kept under another name, too
-            for line in (*writer.notes, *reader.notes, *reader.problems):
+            for line in (*writer.notes, *reader.notes, *reader.problems, *writer.problems):
                 say(f"kd-enhance: {shown}: {line}")
             raise
         if target is None:
@@ -198,7 +198,7 @@ def _one(
             f"kd-enhance: {place}: {report.frames} frames, {report.frames / report.seconds:.1f} a "
             f"second; waited: {waited}"
         )
-        return reader.problems
+        return [*reader.problems, *writer.problems]
 
 
 def _refuse_large(reader: "Reader", limit: int, shown: str) -> None:

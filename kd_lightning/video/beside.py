@@ -27,6 +27,8 @@ from kd_lightning.video.containers import (
 from kd_lightning.video.formats import pyav
 from kd_lightning.video.reader import Reader
 
+ADTS = b"\xff"  # the first byte of AAC in a transport stream
+
 
 class Copy:
     """A stream of an output that takes over the packets of one of the source's.
@@ -39,12 +41,19 @@ class Copy:
 
     def __init__(self, source: Any, stream: Any, container: str) -> None:
         self._stream, self._filter = stream, None
-        headed = codec_name(source) == "aac" and not source.codec_context.extradata
-        if headed and container in MOV:  # which has once what transport streams say in each packet
+        self._headed = codec_name(source) == "aac" and not source.codec_context.extradata
+        if self._headed and container in MOV:  # which has once what transport streams say in each
             self._filter = pyav().bitstream.BitStreamFilterContext("aac_adtstoasc", source)
 
     def packets(self, packet: Any) -> list[Any]:
-        """What the output is given for one `av.Packet` of the source."""
+        """What the output is given for one `av.Packet` of the source.
+
+        Raises:
+            av.error.InvalidDataError: it is damaged.
+        """
+        if self._headed and packet.size and bytes(packet)[:1] != ADTS:
+            # Muxers would find it out when they write it, which may be with a later packet.
+            raise pyav().error.InvalidDataError(0, "no header of AAC")
         found = self._filter.filter(packet) if self._filter else [packet]
         for each in found:
             each.stream = self._stream

@@ -66,6 +66,7 @@ class Writer:
 
     Attributes:
         notes: a line each for what could not be written as it was.
+        problems: likewise, for what of the source was damaged beside the frames and is left out.
 
     Raises:
         UserError: a codec, quality or container that cannot be had, or not together.
@@ -92,6 +93,8 @@ class Writer:
         self._early: list[Any] = []
         self._in_use = threading.RLock()
         self.notes: list[str] = []
+        self.problems: list[str] = []
+        self._lost = 0
 
     def __enter__(self) -> Writer:
         return self
@@ -115,7 +118,7 @@ class Writer:
             picture = self._fill(frame)
             picture.pts, picture.time_base = frame.pts, frame.time_base
             picture.duration = frame.duration
-            self._output.mux(self._stream.encode(picture))
+            self._mux(self._stream.encode(picture))
 
     def copy(self, packet: Any) -> None:
         """Pass on one `av.Packet` of `source`, its content bit for bit."""
@@ -123,17 +126,39 @@ class Writer:
             self._early.append(packet)  # the header waits for the first frame
             return
         copy = self._copies.get(packet.stream.index)
-        if copy is not None:
-            with self._in_use:
-                self._output.mux(copy.packets(packet))
+        if copy is None:
+            return
+        index, at = packet.stream.index, packet.pts
+        place = "" if at is None else f" at {float(at * packet.time_base):.2f} s"
+        errors = self._av.error
+        with self._in_use:
+            try:
+                self._mux(copy.packets(packet))
+            except (errors.InvalidDataError, errors.ArgumentError):
+                self._lose(f"a damaged packet of stream {index}{place} is left out")
 
     def close(self) -> None:
         """Write what the encoder still holds, and the end of the file."""
         if self._output is None:
             raise UserError(f"{self._shown}: there were no frames to write")
         with self._stack:
-            self._output.mux(self._stream.encode(None))
+            self._mux(self._stream.encode(None))
             self._output.close()
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            try:
+                self._output.mux(packet)
+            except self._av.error.InvalidDataError:
+                if not self._copies:
+                    raise  # else it is of a copied packet, if not of this, that waited for its turn
+                self._lose("a damaged packet beside the frames is left out")
+
+    def _lose(self, what: str) -> None:
+        self._lost += 1
+        more = f"{self._lost} packets beside the frames left out in all"
+        self.problems[1:] = [more] if self.problems else []
+        self.problems = self.problems or [what]
 
     def _start(self, first: Frame) -> None:
         """Open the file for frames like `first`."""
