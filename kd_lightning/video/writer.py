@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -184,7 +184,8 @@ class Writer:
         """Close the file without its end, after an error; harmless after `close`. Not where a
         thread still writes, which it must not lose hold of."""
         if self._in_use.acquire(blocking=False):
-            self._output.close()
+            with suppress(Exception):  # which would hide the error that is the reason
+                self._output.close()
             self._in_use.release()
 
     def _add_video(self, first: Frame) -> None:

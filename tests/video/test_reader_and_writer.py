@@ -4,6 +4,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 pytest.importorskip("av")
 
 from kd_lightning.errors import UserError
-from kd_lightning.video.frame import Frame
+from kd_lightning.video.frame import Color, Frame
 from kd_lightning.video.reader import Reader
 from kd_lightning.video.writer import Encoding, Writer
 from kd_lightning.yuv import Yuv, rgb_to_yuv
@@ -55,7 +56,7 @@ ENCODES = """
 import sys
 from fractions import Fraction
 import numpy as np
-from kd_lightning.video.frame import Frame
+from kd_lightning.video.frame import Color, Frame
 from kd_lightning.video.writer import Encoding, Writer
 with Writer(sys.argv[1], Encoding(sys.argv[2])) as writer:
     writer.write(Frame(np.zeros((64, 64, 3), np.uint8), 0, Fraction(1, 30)))
@@ -68,3 +69,33 @@ def test_encoders_say_nothing_of_themselves(codec: str, tmp_path: Path) -> None:
     program = [sys.executable, "-c", ENCODES, str(tmp_path / "out.mkv"), codec]
     done = subprocess.run(program, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+class Closed:
+    """A pipe whose reader has seen enough, after so many bytes."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def write(self, data: bytes) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise BrokenPipeError
+        return len(data)
+
+
+@pytest.mark.parametrize("size", [0, 3000, 200_000], ids=["at once", "early", "later"])
+@pytest.mark.parametrize("container", ["nut", "mp4", "matroska", "mpegts"])
+def test_a_reader_that_leaves_is_what_the_error_says_whatever_closing_raises(
+    container: str, size: int
+) -> None:
+    codec, quality = ("ffv1", None) if container == "nut" else ("h264", 1)
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    target: Any = Closed(size)
+    usual = Color("bt601")
+    encoding = Encoding(codec, quality, container)
+    with pytest.raises(BrokenPipeError), Writer(target, encoding) as writer:
+        for number in range(100):
+            writer.write(
+                Frame(noise[:, :: (-1) ** number].copy(), number, Fraction(1, 25), color=usual)
+            )
