@@ -21,6 +21,7 @@ from kd_lightning.video.formats import (
     refuse,
 )
 from kd_lightning.video.frame import Color, Frame
+from kd_lightning.video.kinds import change, unreadable
 from kd_lightning.video.length import promised_end, stated_seconds
 from kd_lightning.video.opening import film_of, open_container, reason
 from kd_lightning.video.orientation import display_matrix
@@ -246,25 +247,9 @@ class Reader(Closing):
             refuse(frame, self.shown)
             self._first = frame
             return ""
-        first = self._first
         if self._any_size:
-            return self._unreadable(frame)
-        if (frame.height, frame.width) != (first.height, first.width):
-            return (
-                f"its size changes from {first.width}x{first.height} to "
-                f"{frame.width}x{frame.height}"
-            )
-        if frame.format.name != first.format.name:
-            return f"its frames change from {first.format.name} to {frame.format.name}"
-        return "becomes interlaced" if frame.interlaced_frame else ""
-
-    def _unreadable(self, frame: Any) -> str:
-        """Why a frame cannot be restored; empty where it can."""
-        try:
-            refuse(frame, self.shown)
-        except UserError as error:
-            return str(error).removeprefix(f"{self.shown}: ")
-        return ""
+            return unreadable(frame, self.shown)
+        return change(self._first, frame, self.shown)
 
     def _ends(self, trouble: str, where: Any) -> bool:
         """Whether `trouble`, of a packet or frame, ends the video."""
