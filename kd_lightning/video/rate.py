@@ -8,6 +8,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+from kd_lightning.video.formats import pyav
+
 USUAL = Fraction(30)  # frames a second, where nothing says
 FASTEST = 240  # frames a second that a stream is believed to have
 STEPS = 8  # between frames, from which a rate is learned that no stream says
@@ -16,7 +18,9 @@ NEAR = 0.1  # share by which a median may differ from the rate, because clocks t
 
 def stated_rate(stream: Any) -> Fraction | None:
     """Of an `av` video stream; None where it does not say what a camera could have."""
-    return _believed(stream.average_rate)
+    # Raw streams (.264) have 25 on average, whatever their frames say: FFmpeg's default.
+    raw = stream.container.format.flags & pyav().format.Flags.no_timestamps.value
+    return _believed(stream.guessed_rate if raw else stream.average_rate)
 
 
 def guessed_rate(stream: Any) -> Fraction:

@@ -11,7 +11,7 @@ from kd_lightning.video.camera import open_stream
 from kd_lightning.video.rate import measured_rate
 from kd_lightning.video.reader import Reader
 from kd_lightning.video.writer import Encoding
-from tests.video.clips import Clip, browser_clip, times, write
+from tests.video.clips import Clip, browser_clip, picture, times, write
 from tests.video.test_containers import through
 
 JITTER = (0, 20, 65, 115, 135, 165, 215, 250, 290, 320, 340, 380, 420, 445, 465, 495, 530, 580, 600)
@@ -52,6 +52,32 @@ def test_more_frames_a_second_than_av1_counts_keep_their_times(
         assert reader.info.rate > 240
     through(source, target := tmp_path / "out.mkv", identity, Encoding("av1"))
     assert times(target) == pytest.approx([moment / 600 for moment in moments], abs=1.1e-3)
+
+
+@pytest.mark.parametrize("step", [10, 12, 20, 24])
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg2video"])
+def test_a_raw_stream_has_the_rate_that_its_frames_say_and_not_ffmpegs_default(
+    codec: str, step: int, tmp_path: Path, identity: Runner
+) -> None:
+    raw = {"libx264": "h264", "libx265": "hevc", "mpeg2video": "mpeg2video"}[codec]
+    source, target = tmp_path / f"in.{raw}", tmp_path / "out.mkv"
+    rate = Fraction(600, step)
+    silent = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    with av.open(str(source), "w", format=raw) as file:
+        stream = file.add_stream(codec, rate=rate, options=silent)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(10):
+            file.mux(stream.encode(picture(Clip(height=48, width=64), number)))
+        file.mux(stream.encode(None))
+    with Reader(source) as reader:
+        assert reader.info.rate == rate
+    with open_stream(str(source)) as live:
+        assert live.rate == rate
+    through(source, target, identity, Encoding("h264"))
+    found = times(target)
+    assert [at - found[0] for at in found] == pytest.approx(
+        [float(number / rate) for number in range(10)], abs=1.1e-3
+    )
 
 
 def test_a_pause_does_not_change_the_rate_and_one_frame_has_the_usual_one() -> None:
