@@ -14,7 +14,13 @@ RGB_MATRIX = 0
 MATRICES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601"}  # FFmpeg's AVCOL_SPC_*
 MATRIX_CODES: dict[Matrix, int] = {"bt709": 1, "bt601": 6}
 OTHER_MATRICES = {4: "FCC", 7: "SMPTE 240M", 8: "YCgCo", 9: "BT.2020", 10: "BT.2020"}
+SWSCALE_READS = (4, 7, 9, 10)  # those that FFmpeg's `scale` knows; it takes others for BT.601
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+# FFmpeg's filters, of files that say no more than their transfer, too. They need its library zimg.
+TONE_MAP = (
+    "zscale=pin=2020:min=2020_ncl:t=linear:npl=100:p=709,format=gbrpf32le,tonemap=hable,"
+    "zscale=t=709:m=709:r=tv,format=yuv420p"
+)
 FIELD_ORDERS = (2, 3, 4, 5)  # of interlaced streams, FFmpeg's AVFieldOrder
 
 PLANAR = tuple(f"yuv{full}{kind}p" for full in ("", "j") for kind in ("420", "422", "440", "444"))
@@ -54,7 +60,8 @@ def refuse(frame: Any, name: str) -> None:
     transfer, matrix = int(frame.color_trc), int(frame.colorspace)
     if transfer in HDR_TRANSFERS:
         raise UserError(
-            f"{name}: HDR ({HDR_TRANSFERS[transfer]}) is not restored; tone-map it to 8-bit BT.709"
+            f"{name}: HDR ({HDR_TRANSFERS[transfer]}) is not restored; "
+            f"tone-map it first: ffmpeg -i {name} -vf {TONE_MAP}"
         )
     if bits > 8:
         raise UserError(f"{name}: {bits}-bit frames ({kind}); {remedy} -pix_fmt yuv420p")
@@ -62,7 +69,11 @@ def refuse(frame: Any, name: str) -> None:
         raise UserError(f"{name}: {kind} frames are not read; {remedy} -pix_fmt yuv420p")
     if kind not in RGB and matrix not in (*MATRICES, UNSPECIFIED, RGB_MATRIX):
         matrix_name = OTHER_MATRICES.get(matrix, f"number {matrix}")
-        raise UserError(f"{name}: colour matrix {matrix_name}; {remedy} -vf colorspace=bt709")
+        # Not `colorspace`, which refuses where primaries are not said.
+        how = "scale=out_color_matrix=bt709" if matrix in SWSCALE_READS else "zscale=m=709"
+        raise UserError(
+            f"{name}: colour matrix {matrix_name}; {remedy} -vf {how} -colorspace bt709"
+        )
     if frame.interlaced_frame:
         raise UserError(f"{name}: interlaced; {remedy} -vf bwdif")
 
