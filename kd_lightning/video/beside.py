@@ -27,7 +27,7 @@ from kd_lightning.video.containers import (
 from kd_lightning.video.formats import pyav
 from kd_lightning.video.reader import Reader
 
-ADTS = b"\xff"  # the first byte of AAC in a transport stream
+ADTS = 0xFFF  # the first 12 bits of a packet of AAC in a transport stream
 
 
 class Copy:
@@ -51,7 +51,7 @@ class Copy:
         Raises:
             av.error.InvalidDataError: it is damaged.
         """
-        if self._headed and packet.size and bytes(packet)[:1] != ADTS:
+        if self._headed and int.from_bytes(bytes(packet)[:2], "big") >> 4 != ADTS:
             # Muxers would find it out when they write it, which may be with a later packet.
             raise pyav().error.InvalidDataError(0, "no header of AAC")
         found = self._filter.filter(packet) if self._filter else [packet]

@@ -133,7 +133,8 @@ class Writer:
         errors = self._av.error
         with self._in_use:
             try:
-                self._mux(copy.packets(packet))
+                for each in copy.packets(packet):
+                    self._output.mux(each)
             except (errors.InvalidDataError, errors.ArgumentError):
                 self._lose(f"a damaged packet of stream {index}{place} is left out")
 
@@ -146,12 +147,13 @@ class Writer:
             self._output.close()
 
     def _mux(self, packets: list[Any]) -> None:
+        """Write packets of frames."""
         for packet in packets:
             try:
                 self._output.mux(packet)
             except self._av.error.InvalidDataError:
                 if not self._copies:
-                    raise  # else it is of a copied packet, if not of this, that waited for its turn
+                    raise  # else it is of a copied packet that has waited for its turn until now
                 self._lose("a damaged packet beside the frames is left out")
 
     def _lose(self, what: str) -> None:
