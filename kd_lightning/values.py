@@ -50,9 +50,11 @@ def check_values(cfg: DictConfig) -> None:
         number = OmegaConf.select(cfg, key)
         if number is not None and number < least:
             raise UserError(f"{key}={number}: give at least {least}")
-    if not OmegaConf.select(cfg, "data.split") and OmegaConf.select(cfg, "data.val") == []:
-        raise UserError("data.val=[]: a run validates; give data.val=[FOLDER], or data.split=0.1")
     if "trainer" in cfg:
+        if not OmegaConf.select(cfg, "data.split") and OmegaConf.select(cfg, "data.val") == []:
+            raise UserError(
+                "data.val=[]: a run validates; give data.val=[FOLDER], or data.split=0.1"
+            )
         check_trainer(cfg.trainer, cfg.precision.lightning)
 
 

@@ -214,7 +214,7 @@ class TripletDataModule(LightningDataModule):
             self._train, need, f"a crop of data.crop_size={self.geometry.hr} and its margin"
         )
         check_sizes([*self._val, *self._test.values()], SSIM_WINDOW, "the window of SSIM")
-        if stage == "fit":
+        if stage == "fit" and getattr(self.trainer, "limit_val_batches", 1) != 0:
             some_images(self._val, "val")
 
     def train_dataloader(self) -> DataLoader[Any]:

@@ -4,6 +4,7 @@ Sums of whole numbers are exact in any order, and each layer writes a byte a num
 writes four and is rounded in further passes.
 """
 
+import platform
 from functools import cache
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from kd_lightning.models.int8 import LEAST, Int8Conv, Uint8ReLU, rounded, steps
 from kd_lightning.models.interpolate import KERNEL_RADIUS
 from kd_lightning.models.network import Network, fuse
 
+X86 = ("x86_64", "amd64")  # as Linux and macOS, and Windows name it
 GEOMETRY = ([1, 1], [1, 1], [1, 1], 1)  # stride, padding, dilation, groups
 
 
@@ -116,7 +118,10 @@ def as_levels(x: Tensor, top: float) -> Tensor:
 @torch.inference_mode()
 def machine_adds_exactly() -> bool:
     """Whether this torch has the convolutions, and the CPU's sums are whole at the largest numbers:
-    without VNNI's instructions they saturate at 16 bits."""
+    without VNNI's instructions they saturate at 16 bits. Elsewhere than on x86 oneDNN may be exact
+    and slow."""
+    if platform.machine().lower() not in X86:
+        return False
     plain = Int8Conv(32, 16, 3, padding=1)
     plain.weight.fill_(1.0)
     assert plain.bias is not None

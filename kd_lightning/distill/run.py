@@ -26,7 +26,7 @@ from kd_lightning.distill.schedules import spans_the_run
 from kd_lightning.distill.summary import summary
 from kd_lightning.errors import UserError
 from kd_lightning.files import remove_leftovers
-from kd_lightning.models.artifact import check_saveable
+from kd_lightning.models.artifact import check_any_size, check_saveable
 from kd_lightning.models.checkpoint import student_arguments
 from kd_lightning.models.init_from import load_init_from, other_arguments
 from kd_lightning.models.network import fuse_and_round
@@ -61,6 +61,8 @@ def train(cfg: DictConfig) -> float | None:
     student = instantiate(cfg.student)
     arguments = student_arguments(config["student"])
     check_saveable(student, arguments)
+    if resume is None:
+        check_any_size(student)
     for key, scale in (("student", student.scale), ("data", data.scale)):
         if scale != cfg.scale:
             raise UserError(

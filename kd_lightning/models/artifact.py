@@ -84,6 +84,17 @@ def check_saveable(network: nn.Module, arguments: Mapping[str, Any]) -> None:
         ) from error
 
 
+def check_any_size(network: nn.Module) -> None:
+    """Try an image of odd, unequal sides, as those that users restore and validate on may be.
+
+    Raises:
+        UserError: `network` fails on it, or gives another size than it states.
+    """
+    side = _side(model_info(network))
+    odd = side + 1 + side % 2
+    _output("student", fuse(network).cpu().eval(), odd, odd + 2)
+
+
 def load_artifact(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """The network (float32, CPU, eval, frozen) and the metadata that `save_artifact` wrote.
 
@@ -227,6 +238,11 @@ def _names(value: Any) -> set[str]:
     return set()
 
 
+def _side(info: ModelInfo) -> int:
+    """Of a small image on the network's grid."""
+    return -(-SIDE // info.multiple_of) * info.multiple_of
+
+
 def _output(source: str, network: nn.Module, height: int, width: int) -> Tensor:
     """What the network makes of an image; UserError where it fails, or states another shape."""
     info, name = model_info(network), qualified_name(network)
@@ -272,11 +288,9 @@ def _compare_twin(source: str, network: nn.Module, arguments: Mapping[str, Any])
         raise UserError(f"{source}: the arguments of {name} must be JSON: {error}") from None
     tensors = safetensors.torch.load(_serialised(source, network, {}))
     twin = build(source, name, arguments, tensors).eval()
-    side = -(-SIDE // info.multiple_of) * info.multiple_of
+    side = _side(info)
     ours = _output(source, network.eval(), side, side)
     theirs = _output(source, twin, side, side)
-    odd = side + 1 + side % 2
-    _output(source, network, odd, odd + 2)
     require_finite(source, network)
     if ours.shape != theirs.shape or not (ours - theirs).abs().max() <= SAME * ours.abs().max():
         raise UserError(

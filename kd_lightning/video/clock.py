@@ -14,9 +14,9 @@ from kd_lightning.video.formats import pyav
 LATE = 10  # seconds; a source that starts later was cut out of something longer
 PRIMING = 0.2  # seconds before 0 that a decoder of sound needs, and players hide
 FORWARD = 10  # seconds that time jumps ahead by, at least; FFmpeg's dts_delta_threshold
-# Seconds that time jumps back by, at least: in formats where it may, and in others, where a smaller
-# step is a slip.
-BACK = {True: Fraction(1, 10), False: Fraction(1)}
+# Seconds that time jumps back by, at least, in formats where it may and in others: less is a slip
+# of one packet, after which all is as before.
+BACK = {True: Fraction(1, 2), False: Fraction(1)}
 LAG = 3  # seconds by which the streams of a file may lie apart in it
 STEADY = ("video", "audio")  # streams that have no pauses
 

@@ -131,6 +131,13 @@ def test_cpu_whose_sums_saturate_computes_in_float32(
     assert opened(seen()).name == "torch cpu fp32"
 
 
+def test_cpu_that_is_no_x86_computes_in_float32(
+    another_machine: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert opened(seen()).name == "torch cpu fp32"
+
+
 def test_torch_without_integer_convolutions_computes_in_float32(
     another_machine: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

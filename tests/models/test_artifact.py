@@ -12,7 +12,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kd_lightning.errors import UserError
-from kd_lightning.models.artifact import FORMAT, check_saveable, load_artifact, save_artifact
+from kd_lightning.models.artifact import (
+    FORMAT,
+    check_any_size,
+    check_saveable,
+    load_artifact,
+    save_artifact,
+)
 from kd_lightning.models.rep import RepConv
 from kd_lightning.models.students import StudentCNN, StudentFast
 from tests import own_students
@@ -200,6 +206,23 @@ def local() -> nn.Module:
 
 
 @pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Even(), "fails on an image 17x19: .*any height and width: pad and crop inside"),
+        (Cut(), r"gives \(1, 3, 16, 18\) for \(1, 3, 17, 19\), .*any height and width"),
+    ],
+    ids=["even sides", "cut sides"],
+)
+def test_student_that_needs_even_sides_can_be_written_and_is_refused_for_a_new_run(
+    network: nn.Module, message: str
+) -> None:
+    check_saveable(network, {})
+    with pytest.raises(UserError, match=message) as refusal:
+        check_any_size(network)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
     ("network", "arguments", "message"),
     [
         (Stateless(), {}, r"Stateless\.scale is None: a network must state scale, takes_lr"),
@@ -214,8 +237,6 @@ def local() -> nn.Module:
         (Stateful(), {}, "_extra_state is a dict that get_extra_state gives"),
         (Lazy(), {}, r"body\.0\.weight has no shape before the first image"),
         (own_students.PlainStudent(), NESTED, "body holds a _target_, and artifacts rebuild"),
-        (Even(), {}, "fails on an image 17x19: .*any height and width: pad and crop inside"),
-        (Cut(), {}, r"gives \(1, 3, 16, 18\) for \(1, 3, 17, 19\), .*any height and width"),
         (Sparse(), {}, "its state cannot be written"),
     ],
     ids=[
@@ -231,8 +252,6 @@ def local() -> nn.Module:
         "extra state",
         "lazy",
         "nested target",
-        "even sides",
-        "cut sides",
         "sparse",
     ],
 )

@@ -46,11 +46,22 @@ class Kind(enum.Enum):
     ONE, TWO = 1, 2
 
 
+def prompted(body):
+    """A function that was typed at a prompt: it has no file."""
+    scope = {"__name__": "a_prompt"}
+    exec(f"def load(path, scale): {body}", scope)
+    return scope["load"]
+
+
 def closing_over(value):
     return lambda path, scale: value
 
 
 PAIRS = {
+    "lambdas": (lambda path, scale: 1, lambda path, scale: 2),
+    "lambdas by name": (lambda x: x.real, lambda x: x.imag),
+    "functions of a prompt": (prompted("return 1"), prompted("return 2")),
+    "lambdas in a prompt's": tuple(prompted(f"return (lambda: {n})()") for n in (1, 2)),
     "type": (1, "1"),
     "float": (1.0, 0.3),
     "list of objects": ([Settings()], [Settings(0.3)]),
@@ -87,6 +98,24 @@ def test_what_holds_itself_has_words():
     loader, other = Loader(1), Loader(2)
     loader.me, other.me = loader, other
     assert words(loader, "load") != words(other, "load")
+
+
+def test_order_of_keys_does_not_count():
+    assert words({"a": 1, "b": [2]}, "load") == words({"b": [2], "a": 1}, "load")
+
+
+def test_what_is_met_again_and_again_is_taken_apart_once():
+    value = [1]
+    for _ in range(60):
+        value = [value, value]
+    assert words(value, "load") != words([value, value], "load")
+
+
+@pytest.mark.parametrize("value", [torch.float16, torch.device("cpu"), nn.ReLU, np.float64])
+def test_files_of_usual_packages_do_not_count(value, monkeypatch):
+    before = words(value, "load")
+    monkeypatch.setattr("kd_lightning.models.words.file_hash", lambda path: "0" * 64)
+    assert words(value, "load") == before
 
 
 def test_what_cannot_be_told_apart_is_refused_with_its_key():

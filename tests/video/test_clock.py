@@ -89,11 +89,11 @@ def test_a_source_that_begins_before_0_or_late_begins_at_0_and_shows_all_frames(
 
 
 def test_a_live_file_whose_time_jumps_back_goes_on_at_its_pace(tmp_path: Path) -> None:
-    part = write(tmp_path / "part.ts", Clip(times=range(0, 200, 20)))
+    part = write(tmp_path / "part.ts", Clip(times=range(0, 400, 20)))
     with open_stream(str(joined(tmp_path / "in.ts", part, part))) as source:
         moments = [moment for moment, _ in source]
         assert source.notes[0].startswith("time jumps back")
-    assert len(moments) == 20
+    assert len(moments) == 40
     assert np.diff(moments) == pytest.approx(1 / 30, abs=0.07)
 
 
@@ -190,6 +190,13 @@ def test_subtitles_follow_a_jump_though_theirs_cannot_be_seen() -> None:
     for at in range(0, 7000, 40):
         source.at(0, at)
     assert source.at(2, 7000) == 9000 + 7000
+
+
+def test_a_slip_of_one_packet_moves_nothing_after_it() -> None:
+    source = Source()
+    moments = [*range(0, 2000, 40), 1600, *range(2040, 4000, 40)]
+    assert [source.at(1, at) for at in moments] == moments
+    assert source.clock.notes == []
 
 
 def test_formats_whose_time_goes_on_may_have_long_pauses_and_small_slips() -> None:
