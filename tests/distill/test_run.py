@@ -67,10 +67,11 @@ def test_a_new_run_leaves_the_folder_of_another_alone(finished: Path, photos: Pa
 
 
 def times(folder: Path) -> dict[Path, int]:
-    """When each file was written, but for the lock and the logs of W&B, whose process lives on."""
+    """When each file was written, but for the lock and those of W&B, whose process lives on."""
     files = (path for path in folder.rglob("*") if path.is_file())
-    kept = (path for path in files if path.name != ".lock" and path.suffix != ".log")
-    return {path: path.stat().st_mtime_ns for path in kept}
+    relative = (path.relative_to(folder) for path in files)
+    kept = (path for path in relative if path.name != ".lock" and path.parts[0] != "wandb")
+    return {path: (folder / path).stat().st_mtime_ns for path in kept}
 
 
 @pytest.mark.parametrize("key", ["student.scale", "data.scale"])
