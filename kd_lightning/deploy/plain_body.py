@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
-from kd_lightning.models.int8 import Int8Conv, Uint8ReLU, round_activations, rounded, steps
+from kd_lightning.models.int8 import Int8Conv, Uint8ReLU, round_activations, rounded, steps, whole
 from kd_lightning.models.interpolate import upscale
 from kd_lightning.models.network import ModelInfo, Network, fuse_and_round, model_info
 
@@ -40,7 +40,7 @@ class Layer:
     def whole(self) -> Tensor:
         """`weight` in steps: whole numbers, float32."""
         assert self.step is not None
-        return (self.weight / self.step[:, None, None, None]).round()
+        return whole(self.weight, self.step)
 
     def __call__(self, maps: Tensor) -> Tensor:
         maps = F.conv2d(maps, self.weight, self.bias, padding=1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kd_lightning.deploy.on_lr import LEVELS, OnLr
 from kd_lightning.deploy.plain_body import is_plain_convolution
-from kd_lightning.models.int8 import LEAST, Int8Conv, Uint8ReLU, rounded, steps
+from kd_lightning.models.int8 import LEAST, Int8Conv, Uint8ReLU, rounded, steps, whole
 from kd_lightning.models.interpolate import KERNEL_RADIUS
 from kd_lightning.models.network import Network, fuse
 
@@ -42,6 +42,7 @@ class IntegerModel(nn.Module):
     def frame(self, frame: Tensor) -> Tensor:
         """(B,h,w,3) uint8 to (B,h*scale,w*scale,3) uint8."""
         pixels = frame.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        # In place what `Interpolation` and `FromBlocks` do: theirs make a frame half as long again.
         levels = pixels.float()
         image = F.conv2d(levels, self.on_lr.skip, padding=KERNEL_RADIUS)
         for factor in self.on_lr.interpolation.at_borders(levels):
@@ -91,8 +92,8 @@ class IntegerConv(nn.Module):
         self.step = step
         self.top = top
         scales = steps(plain.weight)
-        whole = (rounded(plain.weight) / scales[:, None, None, None]).round().to(torch.int8)
-        packed = torch.ops.onednn.qconv_prepack(whole, scales, step, 0, *GEOMETRY)
+        weight = whole(rounded(plain.weight), scales).to(torch.int8)
+        packed = torch.ops.onednn.qconv_prepack(weight, scales, step, 0, *GEOMETRY)
         zero_points = torch.zeros(len(scales), dtype=torch.int32)
         bias = None if plain.bias is None else plain.bias.detach()
         self.weight: tuple[Any, ...] = (packed, scales, zero_points, bias)

@@ -74,6 +74,11 @@ def steps(weight: Tensor) -> Tensor:
     return weight.detach().abs().amax(dim=(1, 2, 3)).clamp(min=1e-12) / LEVELS
 
 
+def whole(weight: Tensor, step: Tensor) -> Tensor:
+    """(out,in,k,k) `rounded` weights in their (out) steps: whole numbers, float32."""
+    return (weight / step[:, None, None, None]).round()
+
+
 def rounded(weight: Tensor) -> Tensor:
     """(out,in,k,k) weights at levels of their own for each output channel, the largest of which is
     its largest weight. Rounding again changes nothing."""
