@@ -39,6 +39,7 @@ from kd_lightning.files import (
 )
 from kd_lightning.imageio.strict import Pixels, read_rgb
 from kd_lightning.models.teacher import NetworkTeacher
+from kd_lightning.process_group import leave_at_exit
 
 log = logging.getLogger(__name__)
 
@@ -197,6 +198,7 @@ def _default_trainer() -> Trainer:
     global _group_is_ours
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         _group_is_ours = "TORCHELASTIC_RUN_ID" in os.environ
+        leave_at_exit()
     return Trainer(
         accelerator="auto",
         devices=int(os.environ["LOCAL_WORLD_SIZE"]) if _group_is_ours else 1,

@@ -25,6 +25,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf, read_write
 
 from kd_lightning.errors import UserError
+from kd_lightning.process_group import leave, leave_at_exit
 
 RENDEZVOUS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 COMMAND = "kd_lightning.commands.train"
@@ -168,6 +169,7 @@ def processes(trainer: Trainer, checkpoint: str | None = None) -> Iterator[None]
         )
         trainer.strategy._launcher = launcher
     before = {name: os.environ.get(name) for name in RENDEZVOUS}
+    leave_at_exit()  # for processes that others have started
     try:
         yield
         if launcher is not None:
@@ -182,8 +184,7 @@ def processes(trainer: Trainer, checkpoint: str | None = None) -> Iterator[None]
     finally:
         if launcher is not None and launcher.procs:
             launcher.end()
-            if torch.distributed.is_initialized():
-                torch.distributed.destroy_process_group()
+            leave()
             for name, value in before.items():
                 os.environ.pop(name, None)
                 if value is not None:

@@ -1,5 +1,6 @@
 """What tests plant in runs: deaths, dropout, and a teacher that tells which process loads it."""
 
+import atexit
 import os
 import signal
 from pathlib import Path
@@ -68,6 +69,17 @@ class Threads(Callback):
 
     def __init__(self, folder: str) -> None:
         Path(folder, "threads").write_text(str(torch.get_num_threads()))
+
+
+class ThreadsAtExit(Callback):
+    """Prints the names of the threads that this process still has when all else is done."""
+
+    def __init__(self) -> None:
+        atexit.register(self.show)
+
+    def show(self) -> None:
+        names = sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+        print(f"threads at exit: {' '.join(names)}", flush=True)
 
 
 class Preempted(Callback):

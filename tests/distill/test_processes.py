@@ -27,6 +27,7 @@ OPTIONS = (
     "data.batch_size=2",
 )
 TWO = ("trainer=ddp", "trainer.accelerator=cpu")
+AT_EXIT = "+callbacks.at_exit={_target_: tests.distill.planted.ThreadsAtExit}"
 
 
 def start(
@@ -48,6 +49,12 @@ def start(
             timeout=900,
         )
     return subprocess.CompletedProcess([], result.returncode, out.read_text(), err.read_text())
+
+
+def assert_no_thread_is_left(said: str) -> None:
+    """Two processes had no thread of their group at their end: one may abort it."""
+    assert said.count("threads at exit:") == 2, said[-3000:]
+    assert "gloo" not in said, said[-3000:]
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -164,8 +171,9 @@ def test_torchrun_starts_one_run_and_one_teacher_pass_over_its_processes(
         "teacher.load._target_=tests.distill.planted.load",
     )
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
-    result = start(tmp_path, photos, "logger=csv", *teacher, launcher=launcher)
+    result = start(tmp_path, photos, "logger=csv", *teacher, AT_EXIT, launcher=launcher)
     assert result.returncode == 0, result.stderr
+    assert_no_thread_is_left(result.stdout)
     (run,) = (tmp_path / "logs" / "torchrun").iterdir()
     assert len(rows(run)) == len(rows(two))
 

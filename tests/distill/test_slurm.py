@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.config import run_dir
-from tests.distill.test_processes import OPTIONS, TWO, assert_close
+from tests.distill.test_processes import (
+    AT_EXIT,
+    OPTIONS,
+    TWO,
+    assert_close,
+    assert_no_thread_is_left,
+)
 from tests.distill.test_resume import assert_same_run
 from tests.runs import ROOT, TINY
 
@@ -45,7 +51,6 @@ def srun(folder: Path, photos: Path, *options: str, restarts: int = 0) -> tuple[
                     *words,
                     "logger=csv",
                     "name=slurm",
-                    *options,
                 ],
                 env={
                     **os.environ,
@@ -72,15 +77,17 @@ def test_a_requeued_job_of_two_tasks_goes_on_in_its_one_folder(
 ) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
-    status, said = srun(whole, photos)
+    status, said = srun(whole, photos, AT_EXIT)
     assert status == 0, said[-3000:]
+    assert_no_thread_is_left(said)
     (undisturbed,) = (whole / "logs" / "slurm").iterdir()
     assert undisturbed.name == "slurm_71_0"
     dies = "+callbacks.dies={_target_: tests.distill.planted.Dies, rank: 0, step: 5}"
-    status, _ = srun(tmp_path, photos, dies)
+    status, _ = srun(tmp_path, photos, AT_EXIT, dies)
     assert status != 0
-    status, said = srun(tmp_path, photos, restarts=1)
+    status, said = srun(tmp_path, photos, AT_EXIT, restarts=1)
     assert status == 0, said[-3000:]
+    assert_no_thread_is_left(said)
     assert "resumes at step 4" in said
     (run,) = (tmp_path / "logs" / "slurm").iterdir()
     assert_same_run(run, undisturbed)
