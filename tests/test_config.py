@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
@@ -16,20 +18,41 @@ from kd_lightning.distill.run import resolved
 from kd_lightning.errors import UserError
 from tests.runs import CONF, ROOT, composed
 
-
-def run_train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return start(folder, *overrides, f"hydra.run.dir={folder}")
+Refused = Callable[..., str]
 
 
-def start(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "train.py"), *overrides]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120)
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Refused]:
+    """What `train.py` says last about what it is given, in this process; it must refuse it."""
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfd.readouterr().err
+        assert ended.value.code == 2, said
+        assert "Traceback" not in said
+        return said.strip().splitlines()[-1]
+
+    GlobalHydra.instance().clear()
+    yield refuse
+    GlobalHydra.instance().clear()
+
+
+def test_a_refusal_is_the_exit_status_of_the_program(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), "loss.alhpa=0.5"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert result.returncode == 2, result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last == "error: unknown key loss.alhpa; did you mean loss.alpha?"
 
 
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("loss.alhpa=0.5", "unknown key loss.alhpa; did you mean loss.alpha?"),
         ("+loss.teacher_wait=1", "did you mean loss.teacher_weight?"),
         ("student=studnet_fast", "did you mean student_fast?"),
         ("loss.alpha=1.5", "loss.alpha=1.5 is outside [0, 1]"),
@@ -47,13 +70,10 @@ def start(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
         ("data.root=photos/a=b", "quote the value twice, 'data.root=\"photos/a=b\"'"),
     ],
 )
-def test_a_wrong_setting_is_one_line(tmp_path: Path, override: str, expected: str) -> None:
-    result = run_train(tmp_path, override, "teacher=none", "logger=csv")
-    assert result.returncode == 2, result.stderr
-    last = result.stderr.strip().splitlines()[-1]
+def test_a_wrong_setting_is_one_line(refused: Refused, override: str, expected: str) -> None:
+    last = refused(override, "teacher=none", "logger=csv", "hydra.run.dir=.")
     assert last.startswith("error: ")
     assert expected in last
-    assert "Traceback" not in result.stderr
 
 
 def test_a_key_that_refers_to_none_is_named_with_its_remedy(tmp_path: Path) -> None:
@@ -85,8 +105,8 @@ def test_a_group_that_every_run_needs_cannot_be_taken_out(group: str) -> None:
         prepare(cfg)
 
 
-def test_a_key_of_a_group_that_is_taken_out_is_one_line(tmp_path: Path) -> None:
-    last = run_train(tmp_path, "~data", "data.root=x").stderr.strip().splitlines()[-1]
+def test_a_key_of_a_group_that_is_taken_out_is_one_line(refused: Refused) -> None:
+    last = refused("~data", "data.root=x", "hydra.run.dir=.")
     assert last == "error: data.root is given, and ~data takes it out: leave out one of them"
 
 
@@ -94,11 +114,11 @@ def test_a_key_of_a_group_that_is_taken_out_is_one_line(tmp_path: Path) -> None:
     "words", [("scale=2", "--config-dir", "mine"), ("--config-dir=mine",)], ids=["after", "first"]
 )
 def test_a_wrong_option_lists_those_of_a_users_folder_too(
-    tmp_path: Path, words: tuple[str, ...]
+    tmp_path: Path, refused: Refused, words: tuple[str, ...]
 ) -> None:
     (tmp_path / "mine" / "student").mkdir(parents=True)
     (tmp_path / "mine" / "student" / "narrow.yaml").write_text("_target_: torch.nn.Identity\n")
-    last = run_train(tmp_path, *words, "student=narow").stderr.strip().splitlines()[-1]
+    last = refused(*words, "student=narow")
     assert last.startswith("error: no student=narow; did you mean narrow?")
     assert "student_tiny" in last
 
@@ -129,23 +149,20 @@ def test_of_many_groups_that_which_is_given_no_name_is_blamed(words: tuple[str, 
     assert line and line.startswith(f"{words[-1]} names no option: there are csv, ")
 
 
-def test_missing_data_is_one_line_with_the_remedy(tmp_path: Path) -> None:
+def test_missing_data_is_one_line_with_the_remedy(tmp_path: Path, refused: Refused) -> None:
     words = (f"data.root={tmp_path}/nowhere", "teacher=none", "loss.teacher_weight=0", "logger=csv")
-    result = run_train(tmp_path, *words)
-    assert result.returncode == 2, result.stderr
-    assert "prepare.py data=div2k" in result.stderr.strip().splitlines()[-1]
+    assert "prepare.py data=div2k" in refused(*words)
     assert not list(tmp_path.glob("**/*.ckpt"))
 
 
-def test_a_run_folder_that_is_named_gets_all_of_the_run(tmp_path: Path) -> None:
+def test_a_run_folder_that_is_named_gets_all_of_the_run(tmp_path: Path, refused: Refused) -> None:
     """The configuration too, also where the run fails."""
-    start(tmp_path, "run_folder=mine", f"data.root={tmp_path}/nowhere", "teacher=none")
+    refused("run_folder=mine", f"data.root={tmp_path}/nowhere", "teacher=none")
     assert (tmp_path / "mine" / ".hydra" / "config.yaml").is_file()
     assert not (tmp_path / "logs").exists()
 
 
-def test_one_run_folder_for_many_runs_is_refused(tmp_path: Path) -> None:
-    result = start(tmp_path, "-m", "run_folder=mine", "loss.alpha=0,1", "teacher=none")
-    assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1].startswith("error: run_folder is of one run")
+def test_one_run_folder_for_many_runs_is_refused(tmp_path: Path, refused: Refused) -> None:
+    last = refused("-m", "run_folder=mine", "loss.alpha=0,1", "teacher=none")
+    assert last.startswith("error: run_folder is of one run")
     assert not (tmp_path / "mine").exists()
