@@ -152,7 +152,7 @@ def _target(name: str, output: str, count: int, kind: Kind) -> Path | None:
     """Where the result of `name` goes; None for standard output.
 
     A name is a file's where it ends as one of this kind does, and a folder's where it exists as
-    one, ends with a slash or has no ending of letters ("results_1.5").
+    one, ends with a slash or has no ending with a letter in it ("results_1.5").
     """
     if output == STREAM:
         if count > 1:
@@ -167,7 +167,7 @@ def _target(name: str, output: str, count: int, kind: Kind) -> Path | None:
             raise UserError(f"{output}: names one file, but {count} {kind.noun} need a folder")
         if path.exists():
             raise UserError(f"{output} is neither a folder nor a file that ends as {kind.noun} do")
-        if ending[1:].isalpha():
+        if any(character.isalpha() for character in ending):
             raise UserError(
                 f"{output}: cannot write {ending}; end the file's name in "
                 f"{', '.join(kind.writable)}, or a folder's in /"

@@ -150,7 +150,9 @@ def test_what_an_encoder_says_is_not_taken_for_a_full_disk(
         ("results_1.5", "results_1.5/a.png"),
         ("results", "results/a.png"),
         ("there.png", "there.png/a.png"),  # a folder already
+        ("there.mp4", "there.mp4/a.png"),
         ("new.png/", "new.png/a.png"),
+        ("v1.x2/", "v1.x2/a.png"),
         ("v1.jpg", "v1.jpg"),
         ("v1.TIFF", "v1.TIFF"),
         ("x=1, y=2.png", "x=1, y=2.png"),
@@ -160,6 +162,7 @@ def test_an_output_is_a_file_where_it_ends_like_an_image_and_else_a_folder(
     folder: Path, tmp_path: Path, call: Call, output: str, written: str
 ) -> None:
     (tmp_path / "there.png").mkdir()
+    (tmp_path / "there.mp4").mkdir()
     assert call(folder / "a.png", "-o", f"{tmp_path}/{output}") == 0
     with Image.open(tmp_path / written) as image:
         assert image.size == (38, 28)
@@ -170,6 +173,9 @@ def test_an_output_is_a_file_where_it_ends_like_an_image_and_else_a_folder(
     [
         (["a.png"], "out.gif", "cannot write .gif; end the file's name in .png, "),
         (["a.png"], "out.pgn", "or a folder's in /"),
+        (["a.png"], "out.mp4", "cannot write .mp4"),
+        (["a.png"], "out.JP2", "cannot write .jp2"),
+        (["a.png", "b.png"], "v1.x2", "cannot write .x2"),
         (["a.png", "b.png"], "out.png", "names one file, but 2 images need a folder"),
         (["a.png", "b.png"], "file", "names one file, but 2 images need a folder"),
     ],
