@@ -52,7 +52,8 @@ export class Enhancer extends EventTarget {
    * @param url of a file that `kd-export NAME -o FOLDER/` wrote
    * @param options.engine "auto": the fastest whose output on the golden frame is right. Any other
    *   is tried first, and the rest where it cannot be used.
-   * @throws Error no engine works here, or the file cannot be had; AbortError by `signal`
+   * @throws Error no engine works here, the file cannot be had, or no engine has that name;
+   *   AbortError by `signal`
    */
   static load(
     url: string | URL,
@@ -74,7 +75,8 @@ export class Enhancer extends EventTarget {
    * of the kind 2d, or not yet chosen. Images beyond 1920x1088 run in tiles, which changes nothing.
    * @param options.progress is told the share (0 to 1) that is done of an image in tiles
    * @param options.signal once it is aborted nothing more is drawn
-   * @throws AbortError by `signal`
+   * @throws Error `source` is empty or `canvas` itself, or the result has a side of more than 16384
+   *   pixels, or more than 2^28 of them, which browsers do not draw; AbortError by `signal`
    */
   process(
     source: Source,

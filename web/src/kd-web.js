@@ -8,6 +8,7 @@
  * Types: kd-web.d.ts.
  */
 
+import { requireDrawable } from "./canvas.js";
 import { createEngine, ENGINES, rankEngines, tryEngine } from "./engines.js";
 import { loadModel } from "./model.js";
 import { planTiles } from "./tiles.js";
@@ -29,6 +30,8 @@ export class Enhancer extends EventTarget {
   #turn = Promise.resolve();
 
   static async load(url, { engine = "auto", signal } = {}) {
+    const known = ["auto", ...ENGINES];
+    if (!known.includes(engine)) throw new Error(`engine "${engine}": take ${known.join(", ")}.`);
     const model = await loadModel(url);
     const asked = engine === "auto" ? null : await tryEngine(engine, model, TRIAL_SIZE);
     signal?.throwIfAborted();
@@ -84,7 +87,9 @@ export class Enhancer extends EventTarget {
     signal?.throwIfAborted();
     const size = sizeOf(source);
     if (!(size.width && size.height)) throw new Error("The image or frame is empty.");
+    if (source === canvas) throw new Error("The source cannot be its own canvas: give another.");
     const { scale } = this;
+    requireDrawable(size, scale);
     const context = canvas.getContext("2d", { alpha: false });
     if (!context) throw new Error("The canvas has a context of another kind than 2d.");
     if (canvas.width !== size.width * scale || canvas.height !== size.height * scale) {

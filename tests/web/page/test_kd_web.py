@@ -78,7 +78,7 @@ def test_calls_at_the_same_time_wait_for_each_other(visit: Visit, plain_site: st
     assert sizes == [[18, 14], [24, 10], [18, 14]]
 
 
-def test_frame_that_is_empty_or_a_canvas_of_another_kind_is_refused(
+def test_frame_or_canvas_that_cannot_be_used_is_refused_and_the_canvas_kept(
     visit: Visit, plain_site: str
 ) -> None:
     page = visit(plain_site, ready="h1")
@@ -91,12 +91,41 @@ def test_frame_that_is_empty_or_a_canvas_of_another_kind_is_refused(
             const frame = new OffscreenCanvas(4, 4);
             frame.getContext("2d");
             const attempts = [[document.createElement("video"), new OffscreenCanvas(1, 1)]];
-            attempts.push([frame, taken]);
+            attempts.push([frame, taken], [frame, frame]);
+            const small = new OffscreenCanvas(1, 1);
+            for (const [width, height] of [[33000, 2], [2, 8193], [8192, 8193]]) {
+                attempts.push([new OffscreenCanvas(width, height), small]);
+            }
             const failed = (error) => error.message;
-            return Promise.all(attempts.map((pair) => enhancer.process(...pair).catch(failed)));
+            const messages = await Promise.all(
+                attempts.map((pair) => enhancer.process(...pair).catch(failed)));
+            return [...messages, frame.width, small.width];
         }"""
     )
     assert messages == [
         "The image or frame is empty.",
         "The canvas has a context of another kind than 2d.",
+        "The source cannot be its own canvas: give another.",
+        "33000 × 2 is too large for a browser: use kd-enhance.",
+        "2 × 8193 is too large for a browser: use kd-enhance.",
+        "8192 × 8193 is too large for a browser: use kd-enhance.",
+        4,
+        1,
     ]
+
+
+def test_engine_of_an_unknown_name_is_refused_and_nothing_fetched(
+    visit: Visit, plain_site: str
+) -> None:
+    page = visit(plain_site, ready="h1")
+    fetched: list[str] = []
+    page.on("request", lambda request: fetched.append(request.url))
+    message = page.evaluate(
+        """async () => {
+            const { Enhancer } = await import("/kd-web.js");
+            const load = Enhancer.load("/models/random.kdw", { engine: "webgl" });
+            return load.catch((error) => error.message);
+        }"""
+    )
+    assert message == 'engine "webgl": take auto, webgpu, webgl2, wasm.'
+    assert not [url for url in fetched if "webgl.js" in url]

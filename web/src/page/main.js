@@ -1,5 +1,6 @@
 /** The page: what is open, the student that restores it, what is said about both. */
 
+import { requireDrawable } from "../canvas.js";
 import { Enhancer, sizeOf } from "../kd-web.js";
 import { Figures } from "./figures.js";
 import { askForCamera, Live } from "./live.js";
@@ -10,8 +11,6 @@ import { Transport } from "./transport.js";
 const find = (selector) => document.querySelector(selector);
 const MODELS = new URL("../models/", import.meta.url);
 const SAMPLE = new URL("../sample.webp", import.meta.url);
-const CANVAS_SIDE = 16384; // the longest side that browsers draw
-const CANVAS_PIXELS = 1 << 28;
 
 class App {
   stage = new Stage();
@@ -132,9 +131,7 @@ class App {
     const bitmap = this.#still;
     const { width, height } = sizeOf(bitmap);
     const { scale } = this.enhancer;
-    if (Math.max(width, height) * scale > CANVAS_SIDE || width * height * scale ** 2 > CANVAS_PIXELS) {
-      throw new Error(`${width} × ${height} is too large for a browser: use kd-enhance.`);
-    }
+    requireDrawable({ width, height }, scale);
     find("#download").disabled = true;
     this.stage.fit(width, height, scale);
     this.stage.drawBefore(bitmap);
