@@ -106,9 +106,9 @@ def test_frame_or_canvas_that_cannot_be_used_is_refused_and_the_canvas_kept(
         "The image or frame is empty.",
         "The canvas has a context of another kind than 2d.",
         "The source cannot be its own canvas: give another.",
-        "33000 × 2 is too large for a browser: use kd-enhance.",
-        "2 × 8193 is too large for a browser: use kd-enhance.",
-        "8192 × 8193 is too large for a browser: use kd-enhance.",
+        "33000 \u00d7 2 is too large for a browser: use kd-enhance.",
+        "2 \u00d7 8193 is too large for a browser: use kd-enhance.",
+        "8192 \u00d7 8193 is too large for a browser: use kd-enhance.",
         4,
         1,
     ]
