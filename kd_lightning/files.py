@@ -6,6 +6,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from kd_lightning.errors import UserError
 
 CACHE_REMEDY = "free disk space, or set data.cache_dir=... to another folder"
 REMEDY = "free disk space, or name another folder"
+TEMPORARY = ".tmp-"  # how the names of unfinished files and folders begin
 ABANDONED = 3600.0  # seconds without a write after which a temporary file has no living owner
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
@@ -85,7 +87,7 @@ def _empty_file(folder: Path, private: bool) -> Path:
     """A new file of a name that nobody else has. The system applies the umask, which a process
     can only read by setting it for all of its threads; a `private` one nobody else may read until
     it has the permissions of the file that it replaces."""
-    path = folder / f".tmp-{secrets.token_hex(8)}"
+    path = folder / f"{TEMPORARY}{secrets.token_hex(8)}"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666))
     return path
 
@@ -142,12 +144,18 @@ def unwritable(path: Path, error: OSError, remedy: str = REMEDY) -> UserError:
 
 
 def remove_leftovers(folder: Path, *, recursive: bool = True, older_than: float = 0) -> None:
-    """Delete what killed runs left below `folder`; where others may be writing, only what nobody
-    has written to for `older_than` seconds."""
+    """Delete the files and folders (TEMPORARY) that killed runs left below `folder`; where others
+    may be writing, only what nobody has written to for `older_than` seconds."""
     oldest = time.time() - older_than
-    for leftover in folder.glob("**/.tmp-*" if recursive else ".tmp-*"):
+    for leftover in list(folder.glob(f"**/{TEMPORARY}*" if recursive else f"{TEMPORARY}*")):
         with suppress(OSError):  # another run was faster, or it is not ours to delete
-            if leftover.stat().st_mtime <= oldest:
+            is_folder = leftover.is_dir() and not leftover.is_symlink()
+            held = [*leftover.iterdir()] if is_folder else []
+            if max(path.lstat().st_mtime for path in (leftover, *held)) > oldest:
+                continue
+            if is_folder:
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
                 leftover.unlink()
 
 

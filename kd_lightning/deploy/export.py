@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from kd_lightning.deploy.mpv import SUFFIX as MPV
 from kd_lightning.deploy.mpv import write_mpv
 from kd_lightning.deploy.parity import compare, tolerance_of
 from kd_lightning.errors import UserError
-from kd_lightning.files import mode_of, unwritable
+from kd_lightning.files import ABANDONED, TEMPORARY, mode_of, remove_leftovers, unwritable
 from kd_lightning.models.artifact import load_artifact, save_artifact
 from kd_lightning.models.checkpoint import load_checkpoint
 from kd_lightning.models.lookup import qualified_name
@@ -116,10 +116,12 @@ def _compare_int8(
 def _written_whole(target: Path) -> Iterator[Path]:
     """A name to write in a folder of its own; what lies there is moved beside `target` at the
     end, the weights (.bin) before the graph that names them, with the permissions of what they
-    replace."""
+    replace. Folders that had to be made for `target` go again where nothing is written."""
+    missing = [place for place in target.parents if not place.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".export", dir=target.parent))
+        remove_leftovers(target.parent, recursive=False, older_than=ABANDONED)
+        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=target.parent))
     except OSError as error:
         raise unwritable(target, error) from None
     try:
@@ -133,3 +135,6 @@ def _written_whole(target: Path) -> Iterator[Path]:
         raise unwritable(target, error) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # which no folder is that holds something
+            for place in missing:
+                place.rmdir()

@@ -2,6 +2,9 @@
 
 import errno
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,44 @@ def test_a_folder_takes_the_browsers_file(tmp_path: Path, fast_weights: Path, fo
     (tmp_path / "there.v1").mkdir()
     assert export.main([str(fast_weights), "-o", f"{tmp_path}/{folder}"]) == 0
     assert [file.name for file in (tmp_path / folder).iterdir()] == ["fast.kdw"]
+
+
+def test_a_refused_export_leaves_no_folder_behind(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for output in ("new/", "new/newer/a.glsl", "mine/"):
+        assert export.main(["swinir_small", "-o", f"{tmp_path}/{output}"]) == 2
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["mine"]
+
+
+def test_leftovers_of_a_killed_export_go_and_those_of_a_running_one_stay(
+    tmp_path: Path, fast_weights: Path
+) -> None:
+    for name, age in ((".tmp-old", 7200), (".tmp-young", 1)):
+        (tmp_path / name).mkdir()
+        for path in (tmp_path / name / "a.xml", tmp_path / name):
+            path.touch()
+            os.utime(path, (time.time() - age,) * 2)
+    (tmp_path / ".tmp-written-to").mkdir()
+    (tmp_path / ".tmp-written-to" / "a.bin").touch()
+    os.utime(tmp_path / ".tmp-written-to", (time.time() - 7200,) * 2)
+    assert export.main([str(fast_weights), "-o", str(tmp_path / "a.kdw")]) == 0
+    assert sorted(os.listdir(tmp_path)) == [".tmp-written-to", ".tmp-young", "a.kdw"]
+
+
+def test_a_killed_export_leaves_only_what_later_ones_remove(
+    tmp_path: Path, fast_weights: Path
+) -> None:
+    code = (
+        "import os, sys\nfrom kd_lightning.commands import export as command\n"
+        "from kd_lightning.deploy import export\n"
+        "export.write_browser = lambda *_: os.kill(os.getpid(), 15)\ncommand.main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code, str(fast_weights), "-o", str(tmp_path / "a.kdw")]
+    assert subprocess.run(command).returncode == -15
+    (left,) = os.listdir(tmp_path)
+    os.utime(tmp_path / left, (time.time() - 7200,) * 2)
+    assert export.main(command[3:]) == 0
+    assert os.listdir(tmp_path) == ["a.kdw"]
 
 
 def test_an_ending_of_no_export_is_named(tmp_path: Path, fast_weights: Path, capsys) -> None:
