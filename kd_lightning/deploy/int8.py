@@ -10,8 +10,8 @@ from torch import Tensor
 
 from kd_lightning.deploy.on_lr import SKIP
 from kd_lightning.errors import UserError
-from kd_lightning.imageio.folders import list_folder
-from kd_lightning.imageio.images import read_image
+from kd_lightning.imageio.folders import describe, list_folder
+from kd_lightning.imageio.images import image_sides, read_image
 from kd_lightning.models.interpolate import downscale, upscale
 from kd_lightning.models.network import Network
 
@@ -21,35 +21,60 @@ CALIBRATION_TILES = 256
 
 @torch.inference_mode()
 def calibration_tiles(folder: Path | None, network: Network) -> list[Tensor]:
-    """The network's inputs (1,3,CALIBRATION_TILE,CALIBRATION_TILE) float32, cut from the images
-    of `folder` as training cuts them: shrunk and, unless `takes_lr`, interpolated back."""
-    files = list_folder(folder)[0] if folder and folder.is_dir() else []
-    if not folder or not files:
-        raise UserError(f"int8 needs real images: --calibration FOLDER (now {folder})")
-    generator = np.random.default_rng(0)
+    """The network's inputs (1,3,CALIBRATION_TILE,CALIBRATION_TILE) float32 in [0, 1], cut from the
+    images of `folder` as training cuts them: shrunk and, unless `takes_lr`, interpolated back. Grey
+    becomes RGB, 16 bits are kept, alpha is dropped; images that are smaller than a tile are left
+    out.
+
+    Raises:
+        UserError: there is no such image; names a file that cannot be read.
+    """
     scale = network.scale
+    least = (CALIBRATION_TILE if network.takes_lr else -(-CALIBRATION_TILE // scale)) * scale
+    files = [file for file in _images(folder) if min(image_sides(file)) >= least]
+    if not files:
+        raise UserError(f"{folder}: no image of at least {least} pixels a side to calibrate with")
+    generator = np.random.default_rng(0)
     tiles: list[Tensor] = []
     each = -(-CALIBRATION_TILES // len(files))
-    for file in files:
-        pixels = read_image(file, str(file)).pixels
-        if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
-            continue
-        hr = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-        hr = hr[..., : hr.shape[-2] // scale * scale, : hr.shape[-1] // scale * scale]
-        image = downscale(hr, scale).clamp_(0, 1)
-        if not network.takes_lr:
-            image = upscale(image, scale).clamp_(0, 1)
+    for file in files[:CALIBRATION_TILES]:
+        image = _network_input(_rgb(file), network)
         height, width = image.shape[-2:]
-        if min(height, width) < CALIBRATION_TILE:
-            continue
         for _ in range(each):
             top = int(generator.integers(height - CALIBRATION_TILE + 1))
             left = int(generator.integers(width - CALIBRATION_TILE + 1))
             tile = image[..., top : top + CALIBRATION_TILE, left : left + CALIBRATION_TILE]
             tiles.append(tile.contiguous())
-    if not tiles:
-        raise UserError(f"{folder}: no RGB image of {CALIBRATION_TILE} pixels a side")
     return tiles[:CALIBRATION_TILES]
+
+
+def _images(folder: Path | None) -> list[Path]:
+    if folder is None:
+        raise UserError("int8 needs real images: give --calibration FOLDER")
+    if not folder.is_dir():
+        trouble = "is no folder" if folder.exists() else "no such folder"
+        raise UserError(f"--calibration {folder}: {trouble}; int8 needs one of real images")
+    images, left_out = list_folder(folder)
+    if not images:
+        held = describe(left_out) or "it is empty"
+        raise UserError(f"--calibration {folder}: no images in this folder itself: {held}")
+    return images
+
+
+def _rgb(file: Path) -> Tensor:
+    """(1,3,H,W) float32 in [0, 1]."""
+    pixels = read_image(file, str(file)).pixels
+    colours = torch.from_numpy(pixels.astype(np.float32)) / np.iinfo(pixels.dtype).max
+    colours = colours[..., : 1 if pixels.shape[2] < 3 else 3]
+    return colours.expand(*pixels.shape[:2], 3).permute(2, 0, 1)[None]
+
+
+def _network_input(hr: Tensor, network: Network) -> Tensor:
+    """What the network takes in training where `hr` (1,3,H,W) is the ground truth."""
+    scale = network.scale
+    hr = hr[..., : hr.shape[-2] // scale * scale, : hr.shape[-1] // scale * scale]
+    image = downscale(hr, scale).clamp_(0, 1)
+    return image if network.takes_lr else upscale(image, scale).clamp_(0, 1)
 
 
 def quantized(graph: Any, tiles: list[Tensor]) -> Any:

@@ -1,9 +1,11 @@
 """Read any image that a person has, so that the restored one can be written to look like it."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -51,18 +53,35 @@ def read_image(source: Path | BinaryIO, name: str, max_pixels: int = MAX_PIXELS)
         UserError: unreadable, truncated, animated, of more than `max_pixels`, or of a kind that
             would lose information.
     """
+    with _opened(source, name, max_pixels) as image:
+        pixels = decode(image, source)
+        orientation = orientation_of(image)
+        metadata = metadata_of(image, pixels.shape[2])
+    _bleed(pixels)
+    return ImageData(upright(pixels, orientation), metadata)
+
+
+def image_sides(path: Path) -> tuple[int, int]:
+    """Width and height as they are stored, read from the header alone.
+
+    Raises:
+        UserError: as `read_image`, but for what only the pixels show.
+    """
+    with _opened(path, str(path), MAX_PIXELS) as image:
+        return image.width, image.height
+
+
+@contextmanager
+def _opened(source: Path | BinaryIO, name: str, max_pixels: int) -> Iterator[Any]:
+    """`open_image`, whose refusals become errors that say `name`."""
     try:
         # Pillow warns about single tags.
         with warnings.catch_warnings(action="ignore"), open_image(source, max_pixels) as image:
-            pixels = decode(image, source)
-            orientation = orientation_of(image)
-            metadata = metadata_of(image, pixels.shape[2])
+            yield image
     except FileNotFoundError:
         raise UserError(f"{name}: no such file") from None
     except Refused as error:
         raise UserError(f"{name}: {error}") from error
-    _bleed(pixels)
-    return ImageData(upright(pixels, orientation), metadata)
 
 
 def from_pillow(image: Image.Image) -> ImageData:

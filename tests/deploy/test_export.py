@@ -86,11 +86,53 @@ def test_calibration_tiles_are_what_training_feeds(
     assert 0 <= min(float(t.min()) for t in tiles) < max(float(t.max()) for t in tiles) <= 1
 
 
-def test_int8_without_pictures_is_refused(tmp_path: Path, fast_weights: Path) -> None:
-    for folder in (None, tmp_path):
-        with pytest.raises(UserError, match="int8 needs real images"):
-            export(fast_weights, tmp_path / "s.xml", "int8", folder)
-    assert list(tmp_path.iterdir()) == []
+def test_calibration_takes_each_image_in_equal_parts_whatever_its_kind(
+    tmp_path: Path, fast: StudentFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is smaller than a tile takes no part, and no share, away."""
+    monkeypatch.setattr(int8, "CALIBRATION_TILES", 8)
+    levels = np.full((140, 150), 128, np.uint8)
+    Image.fromarray(levels).save(tmp_path / "grey.png")
+    Image.fromarray(levels.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.new("RGBA", (128, 128), (128, 128, 128, 9)).save(tmp_path / "clear.png")
+    Image.new("RGB", (128, 129), (128, 128, 128)).save(tmp_path / "colour.png")
+    for width, height in ((1, 40), (1, 1), (127, 400), (400, 127)):
+        Image.new("RGB", (width, height)).save(tmp_path / f"{width}x{height}.png")
+    tiles = int8.calibration_tiles(tmp_path, fast)
+    assert len(tiles) == 8
+    for tile in tiles:
+        assert tile.shape == (1, 3, 128, 128)
+        torch.testing.assert_close(tile, torch.full_like(tile, 128 / 255))
+
+
+def test_a_damaged_image_to_calibrate_with_is_named(tmp_path: Path, fast: StudentFast) -> None:
+    (tmp_path / "bad.png").touch()
+    with pytest.raises(UserError, match=r"bad\.png: no image, or a truncated"):
+        int8.calibration_tiles(tmp_path, fast)
+
+
+@pytest.mark.parametrize(
+    ("place", "trouble"),
+    [
+        (None, "int8 needs real images: give --calibration FOLDER"),
+        ("nowhere", "nowhere: no such folder"),
+        ("file.png", "file.png: is no folder"),
+        ("above", r"above: no images in this folder itself: 1 entry left out \(1 folder\)"),
+        ("above/empty", "empty: no images in this folder itself: it is empty"),
+        ("small", "small: no image of at least 128 pixels a side"),
+    ],
+)
+def test_int8_without_images_is_refused_by_what_is_wrong_with_the_folder(
+    tmp_path: Path, fast_weights: Path, place: str | None, trouble: str
+) -> None:
+    (tmp_path / "above" / "empty").mkdir(parents=True)
+    (tmp_path / "small").mkdir()
+    for name in ("file.png", "small/a.png"):
+        Image.new("RGB", (1, 40)).save(tmp_path / name)
+    folder = None if place is None else tmp_path / place
+    with pytest.raises(UserError, match=trouble):
+        export(fast_weights, tmp_path / "s.xml", "int8", folder)
+    assert not list(tmp_path.glob("s.*"))
 
 
 def test_an_export_that_disagrees_is_not_written(
