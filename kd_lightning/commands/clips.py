@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from kd_lightning.commands.failures import one_line, say, show
 from kd_lightning.commands.jobs import (
+    OR_SKIP,
     STREAM,
     Job,
     Kind,
     open_runner,
+    pending,
     pixel_limit,
     plan,
     refuse_existing,
@@ -109,7 +111,12 @@ def run(options: argparse.Namespace) -> int:
     """Exit status: 0 all done, 1 a video failed, or parts of it; 130 interrupted."""
     split, tile = _split(options.preview), tile_side(options.tile)
     pixel_limit(options.max_pixels)
-    jobs = plan(options.input, options.output, VIDEOS)
+    if options.quality is not None:
+        raise UserError("--quality: has a meaning for images alone; videos take --crf")
+    planned = plan(options.input, options.output, VIDEOS)
+    jobs, failed = pending(planned, options.skip_existing, VIDEOS)
+    if not jobs:
+        return 1 if failed else 0
 
     from kd_lightning.deploy.parity import WrongBackend
     from kd_lightning.video.writer import Encoding, choose
@@ -120,12 +127,12 @@ def run(options: argparse.Namespace) -> int:
     runner, scale, _ = open_runner(options)
     remove_leftovers(jobs)
     say(f"kd-enhance: {runner.name}, {len(jobs)} video(s)")
-    failed = 0
+    total = failed + len(jobs)
     stop = threading.Event()
     for job in jobs:
         shown = "standard input" if job[0] == STREAM else job[0]
         try:
-            refuse_existing(job[1], options.force)
+            refuse_existing(job[1], options.force, OR_SKIP)
             problems = _one(job, shown, runner, scale, (split, tile), encoding, options, stop)
         except WrongBackend:
             raise
@@ -142,9 +149,14 @@ def run(options: argparse.Namespace) -> int:
             for problem in problems:
                 say(f"kd-enhance: {shown}: {problem}")
         if stop.is_set():
+            if job[1] and job[1].is_file():
+                say(
+                    f"kd-enhance: {job[1]} ends where it was interrupted; remove it before you go "
+                    "on with --skip-existing, which takes it for finished"
+                )
             return INTERRUPTED
-    if failed and len(jobs) > 1:
-        say(f"kd-enhance: {failed} of {len(jobs)} videos skipped or incomplete")
+    if failed and total > 1:
+        say(f"kd-enhance: {failed} of {total} videos skipped or incomplete")
     return 1 if failed else 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kd_lightning.commands import VERSION
 from kd_lightning.commands.failures import exit_status, say
 from kd_lightning.errors import UserError
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add("-o", "--output", type=Path, default=Path("dashboard.html"), help="the page")
     add("--watch", action="store_true", help=f"write it every {SECONDS} seconds, until Ctrl-C")
+    add("--version", action="version", version=VERSION)
     add("--debug", action="store_true", help="show where in the program an error arose")
     options = parser.parse_args(arguments)
     return exit_status("kd-dashboard", options.debug, lambda: _run(options))

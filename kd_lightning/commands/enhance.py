@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kd_lightning.commands import clips, live
+from kd_lightning.commands import VERSION, clips, live
 from kd_lightning.commands.failures import exit_status, one_line, say, show
 from kd_lightning.commands.jobs import (
+    OR_SKIP,
     STREAM,
     Job,
     Kind,
     open_runner,
+    pending,
     pixel_limit,
     plan,
     refuse_existing,
@@ -74,8 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     add("--tile", default="auto", help="tile side at the network's input; bounds the memory")
     add("--max-pixels", type=int, help="refuse larger inputs; default: 250 million pixels")
-    add("--force", action="store_true", help="overwrite existing files")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--force", action="store_true", help="overwrite existing files")
+    existing.add_argument(
+        "--skip-existing", action="store_true", help="leave them, as done: goes on with a folder"
+    )
+    add("--quality", type=int, help="of JPEG and WebP, 1 to 100; default: 95")
     add("--debug", action="store_true", help="show where in the program an error arose")
+    add("--version", action="version", version=VERSION)
     add("-q", "--quiet", action="store_true", help="no progress bar")
     clips.add_arguments(parser)
     live.add_arguments(parser)
@@ -86,19 +94,25 @@ def _run(options: argparse.Namespace) -> int:
     for name in clips.given(options):
         raise UserError(f"{name}: has a meaning for videos alone; leave it out")
     tile, limit = tile_side(options.tile), pixel_limit(options.max_pixels)
-    jobs = plan(options.input, options.output, IMAGES)
+    planned = plan(options.input, options.output, IMAGES)
+    quality = _quality(options.quality, planned)
+    jobs, failed = pending(planned, options.skip_existing, IMAGES)
+    if not jobs:
+        return 1 if failed else 0
 
     from kd_lightning.deploy.parity import WrongBackend
 
     runner, scale, weights = open_runner(options)
     remove_leftovers(jobs)
     say(f"kd-enhance: {runner.name}, {len(jobs)} image(s)")
-    failed = 0
+    total = failed + len(jobs)
     for name, target in _progress(jobs, options.quiet):
         shown = "standard input" if name == STREAM else name
         try:
-            refuse_existing(target, options.force)
-            notes = _one(name, shown, target, runner, scale, tile, limit, not options.force)
+            refuse_existing(target, options.force, OR_SKIP)
+            notes = _one(
+                name, shown, target, runner, scale, tile, limit, quality, not options.force
+            )
         except WrongBackend:
             raise
         except Exception as error:  # each image's own: the others go on
@@ -116,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
             for note in notes:
                 say(f"kd-enhance: {shown}: {note}")
     if failed:
-        say(f"kd-enhance: {failed} of {len(jobs)} images skipped")
+        say(f"kd-enhance: {failed} of {total} images skipped")
     return 1 if failed else 0
 
 
@@ -128,6 +142,7 @@ def _one(
     scale: int,
     tile: int | None,
     max_pixels: int,
+    quality: int,
     new: bool,
 ) -> list[str]:
     """Restore one image; returns what of its metadata was left out."""
@@ -136,15 +151,28 @@ def _one(
     from kd_lightning.imageio.writing import check_format, write_image
 
     source = io.BytesIO(sys.stdin.buffer.read()) if name == STREAM else Path(name)
-    image = read_image(source, shown, max_pixels)
+    image = read_image(source, shown, max_pixels, "cut it into parts, or raise --max-pixels")
     height, width = image.pixels.shape[:2]
     size = height * scale, width * scale
     notes = check_format(target.suffix.lower() if target else ".png", image, size, shown)
     bands = enhance_bands(runner, image.pixels, scale, tile)
-    write_image(target or sys.stdout.buffer, size, bands, image, new)
+    write_image(target or sys.stdout.buffer, size, bands, image, new, quality)
     if target is None:
         sys.stdout.flush()
     return notes
+
+
+def _quality(value: int | None, jobs: list[Job]) -> int:
+    """What --quality says. UserError outside of 1 to 100, or where no output has a quality."""
+    from kd_lightning.imageio.writing import LOSSY, QUALITY
+
+    if value is None:
+        return QUALITY
+    if not 1 <= value <= 100:
+        raise UserError(f"--quality {value}: give 1 to 100")
+    if not any(target and target.suffix.lower() in LOSSY for _, target in jobs):
+        raise UserError(f"--quality: has a meaning for {', '.join(LOSSY)} alone; leave it out")
+    return value
 
 
 def _progress(jobs: list[Job], quiet: bool) -> Iterable[Job]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kd_lightning.commands import VERSION
 from kd_lightning.commands.enhance import IMPORT
 from kd_lightning.commands.failures import exit_status
 from kd_lightning.commands.jobs import refuse_existing
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--calibration", type=Path, help="folder of HR images for int8")
     add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
     add("--force", action="store_true", help="overwrite existing files")
+    add("--version", action="version", version=VERSION)
     add("--debug", action="store_true", help="show where in the program an error arose")
     options = parser.parse_args(arguments)
     return exit_status("kd-export", options.debug, lambda: _run(options))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # heavy imports wait until the arguments are understood
     from kd_lightning.deploy.backends import Runner
 
 STREAM = "-"
+OR_SKIP = ", or --skip-existing to leave it as it is"
 Job = tuple[str, Path | None]
 
 
@@ -41,13 +42,50 @@ def plan(inputs: Sequence[str], output: str, kind: Kind) -> list[Job]:
     besides is counted in one line on standard error.
 
     Raises:
-        UserError: a folder without such files, a glob that matches nothing, an output that cannot
-            be written, or two inputs for one output.
+        UserError: a folder without such files, a glob that matches nothing, or an output that
+            cannot be written.
     """
     names = _expand(inputs, kind)
-    jobs = [(name, _target(name, output, len(names), kind)) for name in names]
-    _refuse_collisions(jobs)
-    return jobs
+    return [(name, _target(name, output, len(names), kind)) for name in names]
+
+
+def pending(jobs: list[Job], skip_existing: bool, kind: Kind) -> tuple[list[Job], int]:
+    """What of `jobs` is to be done, and how many are skipped since their output is another's."""
+    kept = _without_collisions(jobs)
+    left = _without_finished(kept, kind) if skip_existing else kept
+    return left, len(jobs) - len(kept)
+
+
+def _without_collisions(jobs: list[Job]) -> list[Job]:
+    """`jobs` without those whose output is that of an earlier input; each is said in one line."""
+    owners: dict[Path, str] = {}
+    kept: list[Job] = []
+    for name, target in jobs:
+        owner = owners.setdefault(target, name) if target else name
+        if owner == name:
+            kept.append((name, target))
+        else:
+            say(
+                f"kd-enhance: skipped {name}: its result would be {target}, as that of {owner}; "
+                "rename one of the two, or give it an -o of its own"
+            )
+    return kept
+
+
+def _without_finished(jobs: list[Job], kind: Kind) -> list[Job]:
+    """`jobs` without those whose output is there, which are counted in one line. Outputs appear
+    whole, so that an unfinished one is not there; nor is one that is the input itself."""
+    left = [job for job in jobs if not _is_finished(*job)]
+    if len(left) < len(jobs):
+        done = len(jobs) - len(left)
+        say(f"kd-enhance: {done} of {len(jobs)} {kind.noun} are there already and stay as they are")
+    return left
+
+
+def _is_finished(name: str, target: Path | None) -> bool:
+    if target is None or not target.is_file():
+        return False
+    return not (Path(name).exists() and target.samefile(name))
 
 
 def open_runner(options: argparse.Namespace) -> "tuple[Runner, int, Path]":
@@ -89,10 +127,10 @@ def pixel_limit(value: int | None) -> int:
     return value or MAX_PIXELS
 
 
-def refuse_existing(target: Path | None, force: bool) -> None:
-    """A link exists too, even one that points nowhere."""
+def refuse_existing(target: Path | None, force: bool, otherwise: str = "") -> None:
+    """A link exists too, even one that points nowhere. `otherwise` ends the error's line."""
     if target and os.path.lexists(target) and not force:
-        raise UserError(f"{target} exists; use --force to overwrite it")
+        raise UserError(f"{target} exists; use --force to overwrite it{otherwise}")
 
 
 def remove_leftovers(jobs: list[Job]) -> None:
@@ -175,12 +213,3 @@ def _target(name: str, output: str, count: int, kind: Kind) -> Path | None:
     source = Path(f"stdin{kind.otherwise}" if name == STREAM else name)
     kept = source.suffix.lower() in kind.writable
     return path / (source.name if kept else f"{source.stem}{kind.otherwise}")
-
-
-def _refuse_collisions(jobs: list[Job]) -> None:
-    owners: dict[Path, str] = {}
-    for name, target in jobs:
-        if target is None:
-            continue
-        if owners.setdefault(target, name) != name:
-            raise UserError(f"{name} and {owners[target]} would both be written to {target}")

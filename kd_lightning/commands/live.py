@@ -114,6 +114,8 @@ def _check(options: argparse.Namespace) -> None:
         "-o": options.output,
         "--tile": options.tile != "auto",
         "--max-pixels": options.max_pixels,
+        "--quality": options.quality,
+        "--skip-existing": options.skip_existing,
     }
     for name in (*(name for name, given in meaningless.items() if given), *clips.given(options)):
         raise UserError(f"{name}: has no meaning for a live stream; leave it out")

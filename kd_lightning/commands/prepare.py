@@ -6,6 +6,7 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from kd_lightning.commands import VERSION
 from kd_lightning.config import CONFIG, check_keys, check_parts, one_line_errors, options_first
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.distill.losses import make_loss, uses_teacher
@@ -57,6 +58,8 @@ def run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Exit status: 0 done, 2 refused."""
+    if "--version" in sys.argv[1:]:  # Hydra would say its own
+        return print(VERSION)
     with one_line_errors("prepare"):
         sys.argv[1:] = options_first(without_imports(sys.argv[1:]))
         run()

@@ -6,6 +6,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from kd_lightning.commands import VERSION
 from kd_lightning.config import CONFIG, one_line_errors, options_first
 from kd_lightning.imports import named, without_imports
 from kd_lightning.sweeps.command import resumed
@@ -26,6 +27,8 @@ def run(cfg: DictConfig) -> float | None:
 
 def main() -> None:
     """Exit status: 0 done, 2 refused."""
+    if "--version" in sys.argv[1:]:  # Hydra would say its own
+        return print(VERSION)
     with one_line_errors("train"):
         sys.argv[1:] = options_first(without_imports(resumed(sys.argv[1:])))
         if SWEEP & {*sys.argv}:

@@ -16,6 +16,7 @@ from kd_lightning.imageio.metadata import ORIENTATION
 # Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MAX_PIXELS = 250_000_000  # of one image; reading takes up to 7 bytes for each
+TOO_LARGE_REMEDY = "cut it into parts"
 PIECE = 4_000_000  # pixels that are copied out of Pillow at a time
 # A 16-bit PNG mode of Pillow's decoder -> what to decode it as to get the high and low bytes.
 SIXTEEN = {
@@ -47,12 +48,15 @@ _users_limit: int | None = None
 
 
 @contextmanager
-def open_image(source: Source, max_pixels: int = MAX_PIXELS) -> Iterator[Any]:
+def open_image(
+    source: Source, max_pixels: int = MAX_PIXELS, remedy: str = TOO_LARGE_REMEDY
+) -> Iterator[Any]:
     """The image of a file, its header read, its pixels not.
 
     Raises:
-        Refused: not an image of FORMATS, damaged, or of more than `max_pixels`; errors of the body
-            become `Refused` too, since Pillow's decoders raise whatever a damaged file leads to.
+        Refused: not an image of FORMATS, damaged, or of more than `max_pixels`, of which it says
+            `remedy`; errors of the body become `Refused` too, since Pillow's decoders raise
+            whatever a damaged file leads to.
         FileNotFoundError, MemoryError
     """
     try:
@@ -61,7 +65,7 @@ def open_image(source: Source, max_pixels: int = MAX_PIXELS) -> Iterator[Any]:
             if pixels > max_pixels:
                 raise Refused(
                     f"{image.width}x{image.height} are more than {max_pixels:,} pixels",
-                    "cut it into parts",
+                    remedy,
                 )
             yield image
     except UnidentifiedImageError:

@@ -14,6 +14,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.imageio.decode import (
     MAX_PIXELS,
     PIECE,
+    TOO_LARGE_REMEDY,
     Refused,
     decode,
     is_sixteen_bit_grey,
@@ -43,7 +44,12 @@ class ImageData:
         return self.pixels.dtype.itemsize * 8
 
 
-def read_image(source: Path | BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> ImageData:
+def read_image(
+    source: Path | BinaryIO,
+    name: str,
+    max_pixels: int = MAX_PIXELS,
+    remedy: str = TOO_LARGE_REMEDY,
+) -> ImageData:
     """Decode a file and turn it as its orientation says.
 
     Palettes and bilevel images become RGB or grey, CMYK becomes RGB (without its profile); 16 bits
@@ -51,9 +57,9 @@ def read_image(source: Path | BinaryIO, name: str, max_pixels: int = MAX_PIXELS)
 
     Raises:
         UserError: unreadable, truncated, animated, of more than `max_pixels`, or of a kind that
-            would lose information.
+            would lose information. Of a larger one it says `remedy`.
     """
-    with _opened(source, name, max_pixels) as image:
+    with _opened(source, name, max_pixels, remedy) as image:
         pixels = decode(image, source)
         orientation = orientation_of(image)
         metadata = metadata_of(image, pixels.shape[2])
@@ -67,16 +73,17 @@ def image_sides(path: Path) -> tuple[int, int]:
     Raises:
         UserError: as `read_image`, but for what only the pixels show.
     """
-    with _opened(path, str(path), MAX_PIXELS) as image:
+    with _opened(path, str(path), MAX_PIXELS, TOO_LARGE_REMEDY) as image:
         return image.width, image.height
 
 
 @contextmanager
-def _opened(source: Path | BinaryIO, name: str, max_pixels: int) -> Iterator[Any]:
+def _opened(source: Path | BinaryIO, name: str, max_pixels: int, remedy: str) -> Iterator[Any]:
     """`open_image`, whose refusals become errors that say `name`."""
     try:
         # Pillow warns about single tags.
-        with warnings.catch_warnings(action="ignore"), open_image(source, max_pixels) as image:
+        warned = warnings.catch_warnings(action="ignore")
+        with warned, open_image(source, max_pixels, remedy) as image:
             yield image
     except FileNotFoundError:
         raise UserError(f"{name}: no such file") from None

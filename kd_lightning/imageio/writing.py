@@ -26,6 +26,8 @@ FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+LOSSY = (".jpg", ".jpeg", ".webp")
+QUALITY = 95  # of these, 1 to 100, as Pillow counts
 # Pixels a side: ISO/IEC 15948; libjpeg's JPEG_MAX_DIMENSION; RFC 9649 (14 bits).
 SIDES = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
 BYTES = {"TIFF": 2**32 - 2**20, "BMP": 2**31 - 2**20}  # of pixels: offsets have 32 bits
@@ -66,17 +68,19 @@ def write_image(
     bands: Iterable[np.ndarray],
     like: ImageData,
     new: bool = False,
+    quality: int = QUALITY,
 ) -> None:
     """Write `bands` of rows, together of `size` (height, width), with the depth and the metadata
-    of `like`. A path is written whole or not at all; a stream gets PNG.
+    of `like`; `quality` (1 to 100) is of LOSSY files. A path is written whole or not at all; a
+    stream gets PNG.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; with `new`, as `replacing`.
     """
     if not isinstance(target, Path):
-        return _encode(target, "PNG", size, bands, like)
+        return _encode(target, "PNG", size, bands, like, quality)
     with replacing(target, new=new) as file:
-        _encode(file, FORMATS[target.suffix.lower()], size, bands, like)
+        _encode(file, FORMATS[target.suffix.lower()], size, bands, like, quality)
 
 
 def _fitted(kind: str, image: ImageData) -> Metadata:
@@ -99,7 +103,12 @@ def _fitted(kind: str, image: ImageData) -> Metadata:
 
 
 def _encode(
-    file: BinaryIO, kind: str, size: tuple[int, int], bands: Iterable[np.ndarray], like: ImageData
+    file: BinaryIO,
+    kind: str,
+    size: tuple[int, int],
+    bands: Iterable[np.ndarray],
+    like: ImageData,
+    quality: int,
 ) -> None:
     metadata = _fitted(kind, like)
     channels = like.pixels.shape[2]
@@ -109,7 +118,7 @@ def _encode(
         return
     pixels = np.concatenate(list(bands))
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    options: dict[str, Any] = {} if kind == "BMP" else {"quality": 95}
+    options: dict[str, Any] = {} if kind == "BMP" else {"quality": quality}
     if kind == "JPEG":
         options["subsampling"] = 0
     if metadata.icc:

@@ -128,6 +128,8 @@ def test_folders_and_globs_go_to_a_folder_and_each_clips_trouble_is_its_own(
     assert sorted(path.name for path in out.iterdir()) == ["a.mp4", "b.mkv", "c.mp4"]
     assert call(f"{folder}/*.mkv", "-o", f"{out}/") == 1
     assert "use --force" in capsys.readouterr().err
+    assert call(f"{folder}/*.mkv", "-o", f"{out}/", "--skip-existing") == 0
+    assert "1 of 1 videos are there already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("inputs", [["a.mp4", "b.png"], ["in", "b.png", "a.mp4"], ["[ab].*"]])
@@ -169,6 +171,7 @@ def test_a_folder_of_both_is_one_of_images_unless_a_video_is_named(
         (["-o", "out.mp4", "--crf", "90"], "takes 0 .* to 51"),
         (["-o", "out.mkv", "--codec", "ffv1", "--crf", "3"], "lossless"),
         (["-o", "out.mp4", "--preview", "2"], "from 0 to 1"),
+        (["-o", "out.mp4", "--quality", "9"], "--quality: has a meaning for images alone"),
     ],
 )
 def test_what_cannot_be_written_is_said_before_anything_is_read(
@@ -271,6 +274,7 @@ def test_ctrl_c_finishes_the_file_so_that_it_plays(running) -> None:
     said = process.communicate()[1]
     assert process.returncode == 130
     assert "finishing the file" in said
+    assert "out.mp4 ends where it was interrupted; remove it before you go on with --skip" in said
     assert "Traceback" not in said
     assert os.listdir(out) == ["out.mp4"]
     assert 1 <= len(times(out / "out.mp4")) < FRAMES

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kd_lightning import __version__
 from kd_lightning.commands import enhance as command
 from kd_lightning.deploy import enhance as computing
 from tests.imageio.cases import CASES
@@ -294,10 +295,89 @@ def test_an_image_above_the_limit_of_pixels_is_refused_and_the_limit_can_be_move
     folder: Path, tmp_path: Path, call: Call, capsys
 ) -> None:
     assert call(folder / "a.png", "-o", tmp_path / "a.png", "--max-pixels", 265) == 1
-    assert "a.png: 19x14 are more than 265 pixels" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "a.png: 19x14 are more than 265 pixels; cut it into parts, or raise --max-p" in said
     assert call(folder / "a.png", "-o", tmp_path / "a.png", "--max-pixels", 266) == 0
     assert call(folder / "a.png", "-o", tmp_path / "b.png", "--max-pixels", 0) == 2
     assert "--max-pixels 0: give at least 1" in capsys.readouterr().err
+
+
+def test_of_two_inputs_of_one_output_the_second_is_skipped_and_the_rest_come_out(
+    folder: Path, tmp_path: Path, call: Call, capsys
+) -> None:
+    Image.fromarray(PIXELS).save(folder / "b.ppm")
+    for again in ((), ("--skip-existing",), ("--force",)):
+        assert call(folder, "-o", tmp_path / "out", *again) == 1
+        said = capsys.readouterr().err
+        assert f"skipped {folder / 'b.ppm'}: its result would be {tmp_path}/out/b.png, as " in said
+        assert "rename one of the two, or give it an -o of its own" in said
+        assert names(tmp_path / "out") == ["a.png", "b.png", "c.png"]
+
+
+def test_a_folder_goes_on_where_it_was_left_with_skip_existing(
+    folder: Path, tmp_path: Path, call: Call, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed run leaves no unfinished output, so that what is there is whole."""
+    out, started = tmp_path / "out", []
+
+    def killed(*arguments: object) -> Iterator[np.ndarray]:
+        started.append(arguments)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        yield from bands(*arguments)
+
+    bands = computing.enhance_bands
+    with monkeypatch.context() as patched:
+        patched.setattr(computing, "enhance_bands", killed)
+        assert call(folder, "-o", out) == 130
+    assert names(out) == ["a.png"]
+    first = (out / "a.png").stat().st_mtime_ns
+    assert call(folder, "-o", out) == 1
+    assert "use --force to overwrite it, or --skip-existing to" in capsys.readouterr().err
+    (out / "c.png").unlink()
+    assert call(folder, "-o", out, "--skip-existing") == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "kd-enhance: 2 of 3 images are there already and stay as they are"
+    assert len(said) == 2 and names(out) == ["a.png", "b.png", "c.png"]
+    assert call(folder, "-o", out, "--skip-existing") == 0
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (out / "a.png").stat().st_mtime_ns == first
+
+
+def test_skip_existing_takes_no_link_to_nothing_folder_or_input_for_a_finished_file(
+    folder: Path, tmp_path: Path, call: Call, capsys
+) -> None:
+    out = tmp_path / "out"
+    (out / "b.png").mkdir(parents=True)
+    (out / "a.png").symlink_to("none.png")
+    (out / "c.png").symlink_to(folder / "c.png")
+    assert call(folder, "-o", out, "--skip-existing") == 1
+    assert capsys.readouterr().err.count("exists; use --force") == 3
+    assert call(folder, "-o", folder, "--skip-existing") == 1
+    assert capsys.readouterr().err.count("exists; use --force") == 3
+    with pytest.raises(SystemExit):
+        call(folder, "-o", out, "--skip-existing", "--force")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_quality_makes_smaller_files_and_is_95_by_default(
+    folder: Path, tmp_path: Path, call: Call, suffix: str
+) -> None:
+    sizes = {}
+    for name, options in (("low", ("--quality", 20)), ("95", ("--quality", 95)), ("unsaid", ())):
+        assert call(folder / "a.png", "-o", tmp_path / f"{name}{suffix}", *options) == 0
+        sizes[name] = (tmp_path / f"{name}{suffix}").read_bytes()
+    assert len(sizes["low"]) < len(sizes["95"])
+    assert sizes["95"] == sizes["unsaid"]
+
+
+@pytest.mark.parametrize("name", ["enhance", "export", "dashboard", "train", "prepare"])
+def test_each_command_says_the_version_of_the_package(name: str) -> None:
+    code = f"from kd_lightning.commands.{name} import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"kd_lightning {__version__}\n"
 
 
 def test_sixteen_bit_grey_tiffs_stay_so_in_a_folder(tmp_path: Path, call: Call) -> None:

@@ -290,6 +290,8 @@ def words_of(file: IO[bytes]) -> bytes:
         (["--camera", "0", "--pipe", "x"], "one source"),
         (["--pipe", "x", "-o", "y.mp4"], "-o: has no meaning for a live stream"),
         (["--pipe", "x", "--tile", "64"], "--tile: has no meaning for a live stream"),
+        (["--pipe", "x", "--skip-existing"], "--skip-existing: has no meaning for a live"),
+        (["--pipe", "x", "--quality", "9"], "--quality: has no meaning for a live stream"),
         (["--pipe", "x", "--codec", "vp9"], "--codec: has no meaning for a live stream"),
         (["--pipe", "x", "--crf", "0"], "--crf: has no meaning for a live stream"),
         (["--pipe", "x", "--on-error", "stop"], "--on-error: has no meaning for a live stream"),
