@@ -1,6 +1,7 @@
 """Files: written whole or not at all, in JSON that every program reads, told apart by their hash,
 and found beside each other."""
 
+import errno
 import hashlib
 import json
 import math
@@ -16,8 +17,9 @@ from typing import Any, BinaryIO
 
 from kd_lightning.errors import UserError
 
-CACHE_REMEDY = "free disk space, or set data.cache_dir=... to another folder"
-REMEDY = "free disk space, or name another folder"
+CACHE_REMEDY = "set data.cache_dir=... to another folder"
+REMEDY = "name another folder"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 TEMPORARY = ".tmp-"  # how the names of unfinished files and folders begin
 ABANDONED = 3600.0  # seconds without a write after which a temporary file has no living owner
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
@@ -139,8 +141,16 @@ def _finite(content: Any) -> Any:
 
 
 def unwritable(path: Path, error: OSError, remedy: str = REMEDY) -> UserError:
-    """What to raise where `path` or something in it cannot be written."""
-    return UserError(f"{path}: cannot write ({error.strerror}); {remedy}")
+    """What to raise where `path` or something in it cannot be written: says `remedy`, and to free
+    space first where the disk is full."""
+    reason = error.strerror
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        places = (path, *path.parents)
+        wrong = next((p for p in places if os.path.lexists(p) and not p.is_dir()), path)
+        reason = f"{wrong} is {'no folder' if wrong.exists() else 'a link to nothing'}"
+    if error.errno in FULL:
+        remedy = f"free disk space, or {remedy}"
+    return UserError(f"{path}: cannot write ({reason}); {remedy}")
 
 
 def remove_leftovers(folder: Path, *, recursive: bool = True, older_than: float = 0) -> None:

@@ -7,6 +7,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from kd_lightning.errors import UserError
 from web.policy import HEADERS
 
 TYPES = {
@@ -51,8 +52,13 @@ class Server(ThreadingHTTPServer):
 
 
 def server(folder: Path, port: int = 0, handler: type[Handler] = Handler) -> Server:
-    """A server of `folder` on 127.0.0.1 that has yet to run; port 0 takes a free one."""
-    return Server(("127.0.0.1", port), partial(handler, directory=str(folder)))
+    """A server of `folder` on 127.0.0.1 that has yet to run; port 0 takes a free one. UserError
+    where the port cannot be had."""
+    try:
+        return Server(("127.0.0.1", port), partial(handler, directory=str(folder)))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "there is no such port"
+        raise UserError(f"--port {port}: {reason}; give another, or 0 for a free one") from None
 
 
 def main() -> int:
@@ -60,7 +66,6 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000, help="of http://127.0.0.1")
     options = parser.parse_args()
     # Only a build needs torch.
-    from kd_lightning.errors import UserError
     from web.build import DIST, build, stale
 
     try:

@@ -128,9 +128,24 @@ def test_a_disk_that_takes_nothing_is_named_with_what_to_do(
     assert call(folder / "a.png", "-o", tmp_path / "b.png") == 1
     said = [line for line in capsys.readouterr().err.splitlines() if "skipped /" in line]
     assert len(said) == 2
-    for line, target in zip(said, ("file/a.png", "b.png"), strict=True):
-        assert f"{target}: cannot write (" in line and "free disk space, or name another" in line
+    blocked = f"file/a.png: cannot write ({tmp_path}/file is no folder); name another folder"
+    assert said[0].endswith(blocked)
+    assert "b.png: cannot write (No space left on device); free disk space, or name " in said[1]
     assert names(tmp_path) == ["file", "in"]
+
+
+def test_what_lies_in_a_folders_place_is_named(
+    folder: Path, tmp_path: Path, call: Call, capsys
+) -> None:
+    (tmp_path / "link").symlink_to("none")
+    for output, wrong, trouble in (
+        ("in/a.png/new/b.png", "in/a.png", "no folder"),
+        ("link/", "link", "a link to nothing"),
+    ):
+        assert call(folder / "a.png", "-o", f"{tmp_path}/{output}") == 1
+        said = capsys.readouterr().err
+        assert f"cannot write ({tmp_path}/{wrong} is {trouble}); name another folder" in said
+        assert "disk" not in said
 
 
 def test_what_an_encoder_says_is_not_taken_for_a_full_disk(

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from kd_lightning.errors import UserError
 from tests.web.page.conftest import foreign
 from web.policy import HEADERS, POLICY
-from web.serve import Handler
+from web.serve import Handler, server
 
 Visit = Callable[..., Any]
 MOST_BYTES = 200_000
@@ -99,3 +100,14 @@ def test_server_sends_the_types_that_modules_and_webassembly_need(
     with urllib.request.urlopen(f"{serve(tmp_path)}/{name}") as answer:
         assert answer.headers.get_content_type() == kind
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_port_that_cannot_be_had_is_one_line_with_the_option(tmp_path: Path) -> None:
+    with server(tmp_path) as other:
+        trouble = {other.server_port: "Address already in use", 99999: "there is no such port"}
+        for port, reason in trouble.items():
+            with pytest.raises(UserError) as raised:
+                server(tmp_path, port)
+            assert (
+                str(raised.value) == f"--port {port}: {reason}; give another, or 0 for a free one"
+            )
