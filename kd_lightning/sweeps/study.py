@@ -90,7 +90,7 @@ class OptunaSweeper(Sweeper):
         fixed, space = search_space(parser.parse_overrides(words))
         if not space:
             raise UserError("hydra.sweeper.params: nothing to search; give KEY: interval(a, b)")
-        launch = outliving(self.launcher, folder, self.config)
+        launch = outliving(self.launcher, folder, self.config, self.hydra_context.config_loader)
         study = Study(folder, "maximize" if mode == "max" else "minimize")
         with study.sweeper():
             waiting = study.abandoned()

@@ -51,7 +51,7 @@ class SweepTable(Callback):
                 console.print(f"plots         {plots}")
         finally:  # whatever becomes of the plots, the command's status is that of the jobs
             console.print(f"sweep folder  {folder}")
-            if failed := [row["job"] for row in rows if "failed" in row]:
+            if failed := list(dict.fromkeys(row["job"] for row in rows if "failed" in row)):
                 fail(
                     f"{len(failed)} of {len(jobs)} jobs failed ({', '.join(failed)}); see the "
                     f"table; {command.RESUME}{folder} tries them again"
@@ -66,16 +66,17 @@ def job_folders(sweep: Path) -> list[Path]:
 
 def job_rows(job: Path) -> list[Row]:
     """The overrides that made a job and the student's scores on each test set, or one row that says
-    why it has none: `failed`, `pruned` or `running` with the reason."""
+    why it has none: `failed`, `pruned` or `running` with the reason. A finished job that failed
+    when it was tried again has both."""
     words = OmegaConf.load(job / ".hydra" / "overrides.yaml")
     row: Row = {"job": job.name, "overrides": plain(words)}
     if process := holder(job):
         return [{**row, "running": process}]
     for name, mark in (("failed", FAILED), ("pruned", PRUNED)):
         if (job / mark).is_file():
-            return [{**row, name: (job / mark).read_text()}]
+            row[name] = (job / mark).read_text()
     if (scores := results(job)) is None:
-        return [{**row, "failed": UNFINISHED}]
+        return [row if {"failed", "pruned"} & row.keys() else {**row, "failed": UNFINISHED}]
     row["score"] = objective(job)
     return [{**row, "set": name, **rows["student"]} for name, rows in scores.items()]
 
@@ -97,11 +98,11 @@ def sweep_table(rows: list[Row], config: DictConfig) -> Table:
     same = set.intersection(*({*row["overrides"]} for row in rows)) if len(rows) > 1 else set()
     for row in rows:
         state = next((name for name in ("failed", "pruned", "running") if name in row), None)
-        what = f"{state}: {escape(row[state])}" if state else row["set"]
+        what = row.get("set", "") + (f" {state}: {row[state]}" if state else "")
         score = "" if row.get("score") is None else f"{row['score']:.4f}"
         scores = [m.text(row[key]) if key in row else "" for key, m in metrics.items()]
         changed = "\n".join(word for word in row["overrides"] if word not in same)
-        table.add_row(row["job"], escape(changed), score, what, *scores)
+        table.add_row(*map(escape, (row["job"], changed, score, what.strip(), *scores)))
     return table
 
 

@@ -102,10 +102,17 @@ def test_other_values_never_get_into_the_folder_of_a_sweep(tmp_path: Path, photo
     assert started(*first).returncode == 0
     files = ["command.json", "0/.hydra/config.yaml", "1/.hydra/overrides.yaml", "1/metrics.json"]
     before = [(tmp_path / "sweep" / file).read_text() for file in files]
-    for changed in ("loss.alpha=0.7,0.85", "+data.subset=1"):
+    for changed, said in (
+        ("loss.alpha=0.7,0.85", "sweep/0: holds the job of "),
+        ("+data.subset=1", "sweep/0: holds the job of "),
+        ("trainer.max_epochs=abc", "error: trainer.max_epochs=abc: give a whole number"),
+        ("trainer.max_epochs=0", "error: trainer.max_epochs=0: give at least 1"),
+        ("+callbacks.best.mod=min", "error: unknown key callbacks.best.mod"),
+    ):
         refused = started("sweep.resume=sweep", changed)
         assert refused.returncode == 2
-        assert "sweep/0: holds the job of " in refused.stderr.splitlines()[-1]
+        assert said in refused.stderr.splitlines()[-1]
+        assert not list((tmp_path / "sweep").glob("*/failed.txt"))
         assert [(tmp_path / "sweep" / file).read_text() for file in files] == before
     (tmp_path / "sweep" / "1" / "failed.txt").write_text("of an earlier try\n")
     done = started("sweep.resume=sweep")
@@ -115,6 +122,11 @@ def test_other_values_never_get_into_the_folder_of_a_sweep(tmp_path: Path, photo
     assert longer.returncode == 0, longer.stderr
     assert (tmp_path / "sweep" / "1" / "metrics.json").read_text() != before[-1]
     assert "trainer.max_epochs=2" in (tmp_path / "sweep" / "command.json").read_text()
+    shorter = started("sweep.resume=sweep", "trainer.max_epochs=1")
+    assert shorter.returncode == 2
+    assert "is in epoch 2 already; give at least that" in shorter.stderr.splitlines()[-1]
+    assert "trainer.max_epochs=2" in (tmp_path / "sweep" / "command.json").read_text()
+    assert "trainer.max_epochs=2" in (tmp_path / "sweep/0/.hydra/overrides.yaml").read_text()
 
 
 def test_a_killed_run_continues_to_the_same_result(tmp_path: Path, photos: Path) -> None:

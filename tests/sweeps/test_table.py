@@ -57,6 +57,13 @@ def test_a_job_without_results_says_why(tmp_path: Path, mark: str) -> None:
     assert row == {"job": "3", "overrides": OVERRIDES, mark: "its reason"}
 
 
+def test_a_finished_job_that_failed_when_tried_again_keeps_its_scores(tmp_path: Path) -> None:
+    (row,) = job_rows(job(tmp_path / "3", scores=SCORES, failed="no such [folder]"))
+    assert (row["failed"], row["set"], row["psnr_y"]) == ("no such [folder]", "valid", 30.0)
+    table = sweep_table([row], OmegaConf.create({"metrics": {"extra": {}}}))
+    assert next(iter(table.columns[3].cells)) == r"valid failed: no such \[folder]"
+
+
 def test_a_job_killed_before_its_artifact_has_no_results(tmp_path: Path) -> None:
     folder = job(tmp_path / "3", scores=SCORES)
     (folder / "student.safetensors").unlink()
