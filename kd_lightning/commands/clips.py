@@ -265,7 +265,12 @@ def _bar(shown: str, seconds: float | None) -> "Iterator[Callable[[Report], None
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     speed = TextColumn("{task.fields[speed]:.1f} frames/s, at {task.completed:.1f} s")
-    columns = (TextColumn("{task.description}"), BarColumn(), speed, TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        speed,
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(Path(shown).name, total=seconds, speed=0.0)
 

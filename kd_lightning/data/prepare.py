@@ -190,7 +190,7 @@ def in_parallel(
     """`task` for every stem, in threads (decoding, resizing and hashing release the GIL)."""
     if not stems:
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with (
         Progress(*columns, TimeRemainingColumn()) as progress,
         ThreadPoolExecutor(max(1, workers)) as pool,

@@ -149,7 +149,7 @@ class TeacherPass(LightningModule):
     @rank_zero_only
     def on_predict_start(self) -> None:
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),

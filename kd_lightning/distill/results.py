@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning import Trainer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kd_lightning.distill.metrics import log_name
@@ -50,7 +51,10 @@ def save_results(
     artifact = save_artifact(folder / "student.safetensors", module.student, arguments, metadata)
     log_file(trainer.loggers, artifact, results)
     log_summary(trainer.loggers, test_summary(results))
-    Console().print(results_table(results, module.metrics))
+    if results:
+        Console().print(results_table(results, module.metrics))
+    else:
+        print("no test set: validations alone score the student; +data.test.NAME=FOLDER adds one")
     print(f"images      {folder / 'images'}", f"artifact    {artifact}", sep="\n")
     for offline in sorted((folder / "wandb").glob("offline-run-*")):
         print(f"W&B         {offline} (offline; `wandb sync` uploads it)")
@@ -76,10 +80,11 @@ def config_hash(config: dict[str, Any]) -> str:
 
 def results_table(results: dict[str, Any], metrics: Mapping[str, Metric]) -> Table:
     """The test table: one row for each set and method."""
-    table = Table("test set", "images", "method", *(metric.label for metric in metrics.values()))
+    labels = (escape(metric.label) for metric in metrics.values())
+    table = Table("test set", "images", "method", *labels)
     for name, rows in results.items():
         for method in ROWS:
             if method in rows:
                 cells = (metric.text(rows[method][key]) for key, metric in metrics.items())
-                table.add_row(name, str(rows["n"]), method, *cells)
+                table.add_row(escape(name), str(rows["n"]), method, *cells)
     return table

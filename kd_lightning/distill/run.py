@@ -118,8 +118,10 @@ def train(cfg: DictConfig) -> float | None:
             minutes = (time.perf_counter() - started) / 60
             step = load_best(trainer, module)
             module.student = fuse_and_round(module.student)  # what is scored is what is written
-            trainer.test(module, datamodule=data, verbose=False)
-            results = module.test_results()  # of all processes: each asks
+            results: dict[str, Any] = {}
+            if data.test_names:
+                trainer.test(module, datamodule=data, verbose=False)
+                results = module.test_results()  # of all processes: each asks
             if trainer.is_global_zero:
                 save_results(folder, config, module, trainer, results, step, minutes)
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -26,6 +26,7 @@ from kd_lightning.sweeps.plots import write_plots
 
 Row = dict[str, Any]
 UNFINISHED = "ended without results"
+NO_TEST = "none"  # in place of the test set's name
 
 
 class SweepTable(Callback):
@@ -33,6 +34,7 @@ class SweepTable(Callback):
     a command line, and writes `sweep.json` and plots to the sweep's folder."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        one_folder(config)
         if not (Path(config.hydra.sweep.dir) / command.COMMAND).is_file():
             command.keep(config)  # else once the jobs have proved to be the same
 
@@ -43,19 +45,28 @@ class SweepTable(Callback):
         write_json(folder / "sweep.json", rows)
         console = Console()
         console.print(sweep_table(rows, config))
-        mode = str(OmegaConf.select(config, "callbacks.best.mode", default="max"))
-        if line := best_line(rows, mode, command.config_dir(config.hydra)):
-            console.print(line, soft_wrap=True, highlight=False)
+        for line in best_lines(rows, command.config_dir(config.hydra)):
+            print(line)
         try:
             if plots := write_plots(rows, folder):
-                console.print(f"plots         {plots}")
+                print(f"plots         {plots}")
         finally:  # whatever becomes of the plots, the command's status is that of the jobs
-            console.print(f"sweep folder  {folder}")
+            print(f"sweep folder  {folder}")
             if failed := list(dict.fromkeys(row["job"] for row in rows if "failed" in row)):
                 fail(
                     f"{len(failed)} of {len(jobs)} jobs failed ({', '.join(failed)}); see the "
                     f"table; {command.RESUME}{folder} tries them again"
                 )
+
+
+def one_folder(config: DictConfig) -> None:
+    """Give all jobs the sweep folder of `config`, Hydra's of the multirun: each would else find its
+    own from what it overrides, such as `name`."""
+    folder = str(config.hydra.sweep.dir)
+    quoted = folder.replace('"', '\\"')
+    with read_write(config.hydra):
+        config.hydra.sweep.dir = folder
+        config.hydra.overrides.hydra.append(f'hydra.sweep.dir="{quoted}"')
 
 
 def job_folders(sweep: Path) -> list[Path]:
@@ -77,8 +88,20 @@ def job_rows(job: Path) -> list[Row]:
             row[name] = (job / mark).read_text()
     if (scores := results(job)) is None:
         return [row if {"failed", "pruned"} & row.keys() else {**row, "failed": UNFINISHED}]
-    row["score"] = objective(job)
-    return [{**row, "set": name, **rows["student"]} for name, rows in scores.items()]
+    row |= {"score": objective(job), **monitored(job)}
+    tested = [{**row, "set": name, **rows["student"]} for name, rows in scores.items()]
+    return tested or [{**row, "set": NO_TEST}]
+
+
+def monitored(job: Path) -> dict[str, str]:
+    """What the job's score is, `monitor`, and whether the best is its `max` or `min`, `mode`."""
+    file = job / ".hydra" / "config.yaml"
+    config = OmegaConf.load(file) if file.is_file() else OmegaConf.create()
+    defaults = {"monitor": "score", "mode": "max"}
+    return {
+        key: str(OmegaConf.select(config, f"callbacks.best.{key}", default=default))
+        for key, default in defaults.items()
+    }
 
 
 def results(job: Path) -> dict[str, Any] | None:
@@ -91,37 +114,60 @@ def results(job: Path) -> dict[str, Any] | None:
 def sweep_table(rows: list[Row], config: DictConfig) -> Table:
     """Jobs, with the overrides that not all of them have, and their scores."""
     metrics = make_metrics(config.metrics)
-    monitor = str(OmegaConf.select(config, "callbacks.best.monitor", default="score"))
-    labels = (metric.label for metric in metrics.values())
+    monitors = {row["monitor"] for row in rows if "monitor" in row}
+    best = f"best {monitors.pop() if len(monitors) == 1 else 'score'}"
+    labels = (escape(metric.label) for metric in metrics.values())
     overrides = Column("overrides", overflow="fold")
-    table = Table("job", overrides, f"best {monitor}", "test set", *labels)
+    table = Table("job", overrides, escape(best), "test set", *labels)
     same = set.intersection(*({*row["overrides"]} for row in rows)) if len(rows) > 1 else set()
     for row in rows:
         state = next((name for name in ("failed", "pruned", "running") if name in row), None)
         what = row.get("set", "") + (f" {state}: {row[state]}" if state else "")
         score = "" if row.get("score") is None else f"{row['score']:.4f}"
+        score += f" {row['monitor']}" if score and monitors else ""
         scores = [m.text(row[key]) if key in row else "" for key, m in metrics.items()]
         changed = "\n".join(word for word in row["overrides"] if word not in same)
         table.add_row(*map(escape, (row["job"], changed, score, what.strip(), *scores)))
     return table
 
 
-def best_line(rows: list[Row], mode: str, config_dir: str = "") -> str | None:
-    """The configuration of the best mean validation score over its seeds, as a command line, with
-    the `--config-dir` and `--import` of the sweep; None where no job has a score."""
-    groups: dict[tuple[str, ...], dict[str, float]] = {}
+def best_lines(rows: list[Row], config_dir: str = "") -> list[str]:
+    """`best_line` for each score that the jobs' checkpoints monitor: one does not compare with
+    another. Named where there are several."""
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.get("score") is not None:
-            words = tuple(word for word in row["overrides"] if not word.startswith("seed="))
-            groups.setdefault(words, {})[row["job"]] = row["score"]
-    if not groups:
-        return None
+            groups.setdefault((row["monitor"], row["mode"]), []).append(row)
+    return [
+        best_line(group, mode, config_dir, f"best {monitor}" if len(groups) > 1 else "best")
+        for (monitor, mode), group in groups.items()
+    ]
+
+
+def best_line(rows: list[Row], mode: str, config_dir: str = "", title: str = "best") -> str:
+    """The configuration of the best mean validation score over its seeds, as a command line, with
+    the `--config-dir` and `--import` of the sweep. Every row has a score."""
+    groups: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in rows:
+        words = tuple(word for word in row["overrides"] if not is_seed(word))
+        groups.setdefault(words, {})[row["job"]] = row
     sign = 1 if mode == "max" else -1
-    words, scores = max(groups.items(), key=lambda item: sign * statistics.fmean(item[1].values()))
-    mean = f"{statistics.fmean(scores.values()):.4f}"
-    spread = f" ± {statistics.stdev(scores.values()):.4f}" if len(scores) > 1 else ""
-    which = f"job {', '.join(scores)}: {mean}{spread}"
+    means = {
+        words: statistics.fmean(row["score"] for row in jobs.values())
+        for words, jobs in groups.items()
+    }
+    best = max(means, key=lambda words: sign * means[words])
+    jobs = groups[best]
+    scores = [row["score"] for row in jobs.values()]
+    spread = f" ± {statistics.stdev(scores):.4f}" if len(scores) > 1 else ""
+    same = set.intersection(*({*row["overrides"]} for row in jobs.values()))
+    shared = [word for word in next(iter(jobs.values()))["overrides"] if word in same]
     program = "python train.py" if sys.argv[0].endswith(".py") else "kd-train"
     first = ["--config-dir", config_dir] if config_dir else []
     first += options(named())
-    return f"best          {which}\n  {program} {shlex.join([*first, *words])}"
+    which = f"job {', '.join(jobs)}: {means[best]:.4f}{spread}"
+    return f"{title:<13} {which}\n  {program} {shlex.join([*first, *shared])}"
+
+
+def is_seed(word: str) -> bool:
+    return word.startswith("seed=")

@@ -565,3 +565,15 @@ def test_negative_learning_rate_is_one_line_that_names_the_optimizer(
     cfg = tiny_run(tmp_path, photos, "optimizer.lr=-1", f"scheduler={scheduler}")
     with pytest.raises(UserError, match="optimizer: Invalid learning rate: -1"):
         train(cfg)
+
+
+def test_a_run_without_a_test_set_says_so_in_one_line(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_run(tmp_path, photos, "~data.test.valid", "trainer.max_epochs=1"))
+    said = capsys.readouterr()
+    assert "\nno test set: validations alone score the student; +data.test.NAME=FOLDER" in said.out
+    assert "test set ┃" not in said.out
+    assert "ranks is zero" not in said.err
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {}
+    assert (tmp_path / "student.safetensors").is_file()

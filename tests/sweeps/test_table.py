@@ -6,7 +6,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from rich.markup import escape
 
 from kd_lightning.distill.lock import sole_writer
 from kd_lightning.sweeps import table
@@ -14,11 +17,13 @@ from kd_lightning.sweeps.plots import points
 from kd_lightning.sweeps.table import (
     SweepTable,
     best_line,
+    best_lines,
     job_folders,
     job_rows,
     results,
     sweep_table,
 )
+from tests.runs import CONF
 
 SCORES = {"valid": {"n": 1, "student": {"psnr_y": 30.0}, "bicubic": {"psnr_y": 29.0}}}
 OVERRIDES = ["loss.alpha=0.5", "+callbacks.mine={folder: '${run_folder}'}"]
@@ -107,23 +112,102 @@ def test_jobs_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert [folder.name for folder in job_folders(tmp_path)] == ["0", "9", "10"]
 
 
+def scored(job: int, *words: str, score: float | None, monitor: str = "val/ssim") -> dict:
+    row = {"job": str(job), "overrides": [*words], "score": score}
+    return {**row, "monitor": monitor, "mode": "max"}
+
+
 def test_the_best_configuration_is_the_best_mean_over_seeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.argv", ["train.py"])
     scores = {("0.5", 0): 0.90, ("0.5", 1): 0.94, ("0.7", 0): 0.95, ("0.7", 1): 0.88}
     rows = [
-        {"job": str(n), "overrides": [f"loss.alpha={a}", f"seed={s}", "name=a b"], "score": score}
-        for n, ((a, s), score) in enumerate(scores.items())
+        scored(n, f"loss.alpha={alpha}", f"seed={seed}", "name=a b", score=score)
+        for n, ((alpha, seed), score) in enumerate(scores.items())
     ]
-    rows.append({"job": "4", "overrides": ["loss.alpha=7"], "failed": "out of range"})
     said = best_line(rows, "max")
-    assert said is not None
     assert "job 0, 1: 0.9200 ± 0.0283" in said
     assert said.endswith("python train.py loss.alpha=0.5 'name=a b'")
     own = best_line(rows, "max", "my conf")  # a package's own configuration
-    assert own is not None
     assert own.endswith("python train.py --config-dir 'my conf' loss.alpha=0.5 'name=a b'")
-    lowest = best_line(rows, "min")
-    assert lowest is not None and "job 2, 3" in lowest
-    assert best_line(rows[4:], "max") is None
+    assert "job 2, 3" in best_line(rows, "min")
+    failed = {"job": "4", "overrides": ["loss.alpha=7"], "failed": "out of range"}
+    assert best_lines([*rows, failed]) == [said]
+    assert best_lines([failed]) == []
+
+
+def test_a_seed_that_the_best_jobs_share_is_part_of_their_configuration() -> None:
+    rows = [scored(n, "seed=5", f"a={n}", score=n / 10) for n in range(3)]
+    assert best_line(rows, "max").endswith(" seed=5 a=2")
+
+
+def test_scores_of_different_metrics_are_not_compared() -> None:
+    """Each has a best job of its own, and the table names it beside the score."""
+    rows = [
+        scored(0, "a=0", score=36.8, monitor="val/psnr_y"),
+        scored(1, "a=1", score=0.92),
+        scored(2, "a=2", score=0.94),
+    ]
+    lines = [line.splitlines()[0].split() for line in best_lines(rows)]
+    assert lines == [
+        ["best", "val/psnr_y", "job", "0:", "36.8000"],
+        ["best", "val/ssim", "job", "2:", "0.9400"],
+    ]
+    table = sweep_table(
+        [{**row, "set": "valid"} for row in rows], OmegaConf.create({"metrics": {"extra": {}}})
+    )
+    assert table.columns[2].header == "best score"
+    assert next(iter(table.columns[2].cells)) == "36.8000 val/psnr_y"
+
+
+def test_what_a_job_monitors_is_read_from_its_configuration(tmp_path: Path) -> None:
+    folder = job(tmp_path / "3", scores={})
+    best = {"monitor": "val/psnr_y", "mode": "min"}
+    config = OmegaConf.create({"callbacks": {"best": best}})
+    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+    (row,) = job_rows(folder)
+    assert {**row, **best} == row
+
+
+def test_a_finished_job_without_a_test_set_is_a_row_with_its_validation_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "objective", lambda _: 0.875)
+    (row,) = job_rows(job(tmp_path / "3", scores={}))
+    shown = sweep_table([row], OmegaConf.create({"metrics": {"extra": {}}}))
+    cells = [next(iter(column.cells)) for column in shown.columns]
+    assert cells == ["3", "\n".join(map(escape, OVERRIDES)), "0.8750", "none", "", "", ""]
+    (line,) = best_lines([row])
+    assert "job 3: 0.8750" in line
+
+
+def test_the_best_line_has_the_words_of_a_user_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Square brackets are lists here, and no markup."""
+    monkeypatch.setattr(table, "objective", lambda _: 0.875)
+    folder = job(tmp_path / "[b]" / "0", scores=SCORES)
+    OmegaConf.save(OmegaConf.create(["data.train=[a],[b]"]), folder / ".hydra/overrides.yaml")
+    hydra = {"sweep": {"dir": str(folder.parent)}, "runtime": {"config_sources": []}}
+    cfg = {"hydra": hydra, "metrics": {"extra": {}}}
+    SweepTable().on_multirun_end(OmegaConf.create(cfg))
+    said = capsys.readouterr().out
+    assert "'data.train=[a],[b]'" in said
+    assert f"sweep folder  {folder.parent}\n" in said
+
+
+def test_all_jobs_of_a_sweep_lie_in_one_folder_whatever_they_override(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder's name may hold `name`, which an experiment changes."""
+    monkeypatch.chdir(tmp_path)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", return_hydra_config=True)
+        SweepTable().on_multirun_start(config)
+        loader = GlobalHydra.instance().config_loader()
+        words = ("name=other", "experiment=quickstart", "seed=3")
+        jobs = [loader.load_sweep_config(config, [word]) for word in words]
+    folder = config.hydra.sweep.dir
+    assert folder.startswith("logs/train/sweep_")
+    assert [job.hydra.sweep.dir for job in jobs] == [folder] * len(words)
