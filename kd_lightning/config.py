@@ -8,7 +8,7 @@ import os
 import pydoc
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kd_lightning.errors import UserError
@@ -58,6 +58,7 @@ OWN_KEYS = {  # of a part's node, beside the arguments of its `_target_`
     "loss.extra_terms": {"weight"},
     "metrics.extra": {"label", "digits"},
 }
+OPEN = ("data.test", "callbacks", "logger", *OWN_KEYS)  # nodes of names that a user chooses
 
 
 def run_dir(name: str, ckpt_path: str | None, time: str) -> str:
@@ -163,7 +164,10 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
             return moved(key)
         if f"~{key.split('.')[0]}" in words:
             return f"{key} is given, and ~{key.split('.')[0]} takes it out: leave out one of them"
-        return f"unknown key {key}{nearest(key, valid_keys(config_name, words))}"
+        inside = re.search(r"full_key: (\S+)", str(error.__cause__))
+        return unknown(inside[1] if inside else key, config_name, words)
+    if found := re.search(r"Error merging override \+*([^=]+)=", text):
+        return other_form(found[1], chosen_config(config_name, words))
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         # Of an interpolation, the full key is that of who refers to the value.
         key = error.full_key if isinstance(error, MissingMandatoryValue) else found[1]
@@ -175,6 +179,45 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
         options = group_options(group, config_name, words)
         return f"no {group}={option}{nearest(option, options)}; there are {', '.join(options)}"
     return text
+
+
+def unknown(key: str, config_name: str, words: list[str]) -> str:
+    """What to say of a key that the configuration has not: how to add it, where it may be added,
+    else the nearest one."""
+    if key in sweeper_keys():
+        return f"{key} is of sweep=optuna alone: give that too, and -m"
+    cfg = chosen_config(config_name, words)
+    parent, _, name = key.rpartition(".")
+    node: Any = OmegaConf.select(cfg, parent) if parent else cfg
+    if parent in OPEN:
+        near = nearest(name, map(str, node or ()), cutoff=0.75)
+        return f"{key} is not there yet: +{key}=... adds it{near}"
+    if isinstance(node, DictConfig) and name in parameters_of(node, parent):
+        return f"{key} has no value yet: give it with a plus, +{key}=..."
+    return f"unknown key {key}{nearest(key, dotted_keys(cfg))}"
+
+
+def sweeper_keys() -> set[str]:
+    """The keys of Optuna's sweeper that the one of every other run has not."""
+    optuna, grid = (
+        {f"hydra.sweeper.{key!s}" for key in OmegaConf.load(CONFIG / f"hydra/sweeper/{name}.yaml")}
+        for name in ("optuna", "grid")
+    )
+    return optuna - grid
+
+
+def parameters_of(node: DictConfig, name: str) -> Mapping[str, inspect.Parameter]:
+    """The parameters of what the node called `name` configures; none without a `_target_`."""
+    if "_target_" not in node:
+        return {}
+    return inspect.signature(locate(node["_target_"], name)).parameters
+
+
+def other_form(key: str, cfg: DictConfig) -> str:
+    """What to say of a list that is given for values by name, or the other way round."""
+    if isinstance(OmegaConf.select(cfg, key), ListConfig):
+        return f"{key} is a list: give '{key}=[VALUE]'"
+    return f"{key} holds values by name: give +{key}.NAME=VALUE"
 
 
 def without_option(config_name: str, words: list[str]) -> str:
@@ -248,13 +291,13 @@ def group_options(group: str, config_name: str, words: list[str]) -> list[str]:
     return sorted(option for option in found if option != "base")
 
 
-def valid_keys(config_name: str, words: list[str]) -> list[str]:
-    """Dotted keys of the configuration with the command line's choices of groups."""
+def chosen_config(config_name: str, words: list[str]) -> DictConfig:
+    """The configuration with the command line's choices of groups."""
     with loader() as hydra:
         groups = hydra.list_groups("")
-        chosen = [word for word in words if word.split("=")[0] in groups and "," not in word]
-        cfg = compose(config_name, overrides=[*search_path(words), *chosen])
-    return list(dotted_keys(cfg))
+        pairs = [(word, *word.partition("=")[::2]) for word in words]
+        chosen = [w for w, group, name in pairs if group in groups and not set(",{") & set(name)]
+        return compose(config_name, overrides=[*search_path(words), *chosen])
 
 
 def keys(node: DictConfig) -> list[Any]:
@@ -271,9 +314,9 @@ def dotted_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
                 yield from dotted_keys(value, f"{prefix}{key}.")
 
 
-def nearest(word: str, valid: Iterable[str]) -> str:
+def nearest(word: str, valid: Iterable[str], cutoff: float = 0.5) -> str:
     """`; did you mean X?` or nothing."""
-    close = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(valid), n=1, cutoff=cutoff)
     return f"; did you mean {close[0]}?" if close else ""
 
 

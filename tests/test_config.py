@@ -67,6 +67,30 @@ def test_a_refusal_is_the_exit_status_of_the_program(tmp_path: Path) -> None:
         ("sweep=null", "sweep=null names no option: there are alpha, optuna"),
         ("precision=null", "precision=null names no option: there are bf16, "),
         ("scheduler=3", "scheduler=3 names no option: there are onecycle, "),
+        (
+            "data.test={mine: here}",
+            "error: data.test.mine is not there yet: +data.test.mine=... adds",
+        ),
+        (
+            "data.test.mine=here",
+            "error: data.test.mine is not there yet: +data.test.mine=... adds it",
+        ),
+        (
+            "data.test=[here]",
+            "data.test holds values by name: give +data.test.NAME=VALUE",
+        ),
+        (
+            "data.train={a: b}",
+            "data.train is a list: give 'data.train=[VALUE]'",
+        ),
+        ("loss.extra_terms={a: {weight: 1}}", "+loss.extra_terms.a=... adds it"),
+        ("metrics.extra.a.label=x", "+metrics.extra.a=... adds it"),
+        ("callbacks.progres=null", "+callbacks.progres=... adds it; did you mean progress?"),
+        ("trainer.accumulate_grad_batches=2", "with a plus, +trainer.accumulate_grad_batches=..."),
+        ("trainer={limit_val_batches: 0}", "with a plus, +trainer.limit_val_batches=..."),
+        ("callbacks.best.save_top_k=2", "with a plus, +callbacks.best.save_top_k=..."),
+        ("optimizer.fused=true", "with a plus, +optimizer.fused=..."),
+        ("hydra.sweeper.n_trials=3", "is of sweep=optuna alone: give that too, and -m"),
         ("data.root=photos/a=b", "quote the value twice, 'data.root=\"photos/a=b\"'"),
     ],
 )
@@ -123,18 +147,26 @@ def test_a_wrong_option_lists_those_of_a_users_folder_too(
     assert "student_tiny" in last
 
 
-@pytest.mark.parametrize("words", [("sweep=alpha",), ("sweep=alpha", "-m"), ("name=x",)])
-def test_a_sweep_that_is_not_started_as_one_is_said_to_be_a_run(
-    words: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (("sweep=alpha",), "loss.alpha"),
+        (("sweep=optuna", "loss.alpha=0.5"), "loss.teacher_weight"),
+    ],
+)
+def test_a_sweep_that_is_not_started_as_one_is_refused_before_anything_is_written(
+    words: tuple[str, ...], key: str, tmp_path: Path, refused: Refused
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["kd-train", *words])
-    for name in ("run", "register"):
-        monkeypatch.setattr(f"kd_lightning.commands.train.{name}", lambda: None)
-    main()
-    alone = "note: sweep=alpha without -m is one run, no sweep\n"
-    assert capsys.readouterr().err == (alone if words == ("sweep=alpha",) else "")
+    last = refused(*words, "teacher=none")
+    assert last == (
+        f"error: without -m this is one run and sweeps nothing: add -m, or give {key}=VALUE"
+    )
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_best_configuration_of_a_sweep_is_a_run_by_itself(refused: Refused) -> None:
+    """Its words have the choice of the sweep, and a value for each key that this swept."""
+    assert "alpha=7 is outside" in refused("sweep=alpha", "loss.alpha=7", "data.root=.")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """kd-train: train a student with the configuration that the command line composes."""
 
-import os
 import sys
 
 import hydra
@@ -33,10 +32,6 @@ def main() -> None:
         sys.argv[1:] = options_first(without_imports(resumed(sys.argv[1:])))
         if SWEEP & {*sys.argv}:
             register()
-        elif "LOCAL_RANK" not in os.environ:
-            sweeps = [word for word in sys.argv if word.startswith("sweep=")]
-            for word in sweeps[:1]:
-                print(f"note: {word} without -m is one run, no sweep", file=sys.stderr)
         run()
 
 

@@ -31,6 +31,8 @@ class ResumeCheck(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if swept := unswept(config.hydra):
+            fail(f"without -m this is one run and sweeps nothing: add -m, or give {swept[0]}=VALUE")
         if named(config):
             with read_write(config), open_dict(config):
                 config.hydra.run.dir = config.run_folder  # its .hydra goes there too
@@ -57,6 +59,13 @@ class ResumeCheck(Callback):
 def named(config: DictConfig) -> bool:
     """Whether run_folder was given: by itself it is wherever Hydra writes."""
     return not OmegaConf.is_interpolation(config, "run_folder")
+
+
+def unswept(hydra: DictConfig) -> list[str]:
+    """The keys that a choice of `sweep` sweeps over and the command line gives no value: of the
+    command that a sweep prints as its best, none."""
+    given = {str(word).lstrip("+").partition("=")[0] for word in hydra.overrides.task}
+    return [str(key) for key in hydra.sweeper.get("params") or () if str(key) not in given]
 
 
 def as_job(config: DictConfig) -> DictConfig:
