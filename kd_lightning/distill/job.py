@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
 from kd_lightning.config import check_parts
@@ -71,12 +72,17 @@ def refuse_used(folder: Path) -> None:
 
 
 def finished(cfg: DictConfig, folder: Path) -> bool:
-    """Whether `folder` holds the whole run of this configuration: the artifact comes last."""
+    """Whether `folder` holds the whole run of this configuration: the artifact comes last.
+
+    Raises:
+        UserError: the artifact is damaged.
+    """
     artifact = folder / "student.safetensors"
     if not artifact.is_file():
         return False
     cfg = cfg.copy()
     precision_for_device(cfg, say=False)
+    instantiate(cfg.student)  # which imports the class that the artifact names
     _, metadata = load_artifact(artifact)
     return bool(metadata.get("config_sha256") == config_hash(resolved(cfg)))
 
