@@ -79,13 +79,24 @@ class NetworkTeacher:
     def key(self) -> str:
         """Names the folder of cached outputs: whatever changes an output changes the key.
 
-        Does not fetch weights whose hash is known. Raises UserError where there are none.
+        Does not fetch weights whose hash is known, but for `load_trained`: its file names a class.
+        Raises UserError where there are none.
         """
         parts = [self.name, self.digest[:12], f"t{self.tile}h{self.halo}b{self.blend}"]
         parts += ["x8"] * self.self_ensemble + ["bf16"] * (self.precision == "bf16")
-        if self.loader:
-            parts.append(hashlib.sha256(json.dumps(self.loader).encode()).hexdigest()[:8])
+        if self.code:
+            parts.append(hashlib.sha256(json.dumps(self.code).encode()).hexdigest()[:8])
         return "-".join(parts)
+
+    @cached_property
+    def code(self) -> list[str]:
+        """Whose code an output depends on, in words: ``load``, and the class of one's own that the
+        artifact of `load_trained` names. Raises UserError where that is not known here."""
+        if getattr(self.load, "func", self.load) is not load_trained:
+            return self.loader
+        network, _ = load_artifact(self.file)
+        own = [] if is_ours(type(network)) else [words(type(network), "teacher.weights")]
+        return [*self.loader, *own]
 
     @cached_property
     def digest(self) -> str:
@@ -135,7 +146,7 @@ class NetworkTeacher:
             "tile": self.tile,
             "halo": self.halo,
             "blend": self.blend,
-            **({"load": self.loader} if self.loader else {}),
+            **({"load": self.code} if self.code else {}),
         }
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from torch.nn import functional as F
 
 from kd_lightning.compat import import_basicsr
 from kd_lightning.errors import UserError
+from kd_lightning.models.artifact import save_artifact
 from kd_lightning.models.checkpoint import load_swinir
 from kd_lightning.models.foreign import load_basicsr_swinir, load_spandrel
+from kd_lightning.models.students import StudentFast
 from kd_lightning.models.swinir import SwinIR
-from kd_lightning.models.teacher import FolderTeacher, NetworkTeacher, self_ensemble
+from kd_lightning.models.teacher import FolderTeacher, NetworkTeacher, load_trained, self_ensemble
 from tests.models.swinir_variants import TINY, official, randomise
 from tests.runs import composed
 
@@ -68,6 +71,35 @@ def test_key_names_what_a_loader_of_ones_own_is_given(weights):
     assert teacher(weights, load=again).key not in keys
     assert teacher(weights, load=partial(load_swinir, expect={"window_size": 8})).key == keys[0]
     assert len(keys[0].split("-")) == 3  # as ever, for outputs of the package's are kept by it
+
+
+def artifact_key(path, network, arguments):
+    save_artifact(path, network, arguments)
+    return teacher(path, load=load_trained).key
+
+
+def test_key_names_the_class_of_ones_own_in_an_artifact(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module, path = tmp_path / "own_teacher.py", tmp_path / "w.safetensors"
+    code = "from tests.own_students import PlainStudent\nclass Own(PlainStudent):\n    pass\n"
+    module.write_text(code)
+    try:
+        network = importlib.import_module("own_teacher").Own()
+        before = artifact_key(path, network, {})
+        settings = teacher(path, load=load_trained).settings()
+        assert teacher(path, load=load_trained).key == before
+        module.write_text(code + "    gain = 2\n")
+        edited = teacher(path, load=load_trained)
+        assert edited.key != before and edited.settings() != settings
+    finally:
+        sys.modules.pop("own_teacher", None)
+    with pytest.raises(UserError, match="--import own_teacher"):
+        teacher(path, load=load_trained).key  # noqa: B018
+
+
+def test_key_of_an_artifact_of_this_package_is_its_weights(tmp_path):
+    key = artifact_key(tmp_path / "w.safetensors", StudentFast(), {})
+    assert len(key.split("-")) == 3
 
 
 class Gain:
