@@ -16,8 +16,9 @@ other programs kept busy meanwhile: a row with more than a few hundredths is to 
 
 import argparse
 import json
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -29,10 +30,12 @@ import torch
 from PIL import Image
 
 from kd_lightning.benchmark.machine import describe, others_seconds
+from kd_lightning.commands.enhance import IMPORT
 from kd_lightning.deploy.backends import Runner, backends, open_weights
 from kd_lightning.deploy.enhance import enhance_frames
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_json
+from kd_lightning.models.lookup import import_modules
 from kd_lightning.models.pretrained import find_weights, shipped
 from kd_lightning.video.codecs import CODECS
 from kd_lightning.video.enhancing import enhanced, prepare
@@ -55,14 +58,28 @@ SCALERS = {
 Row = dict[str, Any]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 2 a wrong argument."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clip", type=Path)
     parser.add_argument("--students", nargs="*", default=students())
+    parser.add_argument(
+        "--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT
+    )
     parser.add_argument("--backends", nargs="*", default=[b.name for b in backends()])
     parser.add_argument("--sizes", nargs="*", choices=SIZES, default=list(SIZES))
     parser.add_argument("--output", type=Path, default=OUTPUT)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    try:
+        run(options)
+    except UserError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    import_modules(options.imports)
     torch.set_grad_enabled(False)
     machine = describe()
     with TemporaryDirectory() as scratch:
@@ -249,4 +266,4 @@ def table(rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,6 +11,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from kd_lightning.benchmark import __main__ as benchmark
+from kd_lightning.benchmark import video
+from kd_lightning.benchmark.calls import __main__ as calls
 from kd_lightning.commands import enhance as enhance_cli
 from kd_lightning.commands import export as export_cli
 from kd_lightning.commands import prepare as prepare_cli
@@ -108,6 +111,28 @@ def test_enhanced_image_is_torchs(
     lr = torch.from_numpy(PIXELS).permute(2, 0, 1)[None].float() / 255
     expected = (super_resolve(network, lr).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy()
     assert np.abs(np.asarray(Image.open(out)).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("command", [enhance_cli, export_cli, benchmark, calls, video])
+def test_commands_that_read_weights_take_import(
+    command: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the error of `find_class` advises."""
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    assert "--import MODULE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [(benchmark, []), (calls, ["--clips", "none"]), (video, ["none.mp4"])],
+)
+def test_benchmarks_import_first(
+    command: ModuleType, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([*words, "--import", "absent_package"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("benchmark: --import absent_package: ") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [prepare_cli, train_cli])

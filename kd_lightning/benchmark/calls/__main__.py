@@ -26,11 +26,13 @@ from kd_lightning.benchmark.calls.measure import (
 )
 from kd_lightning.benchmark.calls.photos import measure_photos
 from kd_lightning.benchmark.quality import pair, to_tensor
+from kd_lightning.commands.enhance import IMPORT
 from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_json
 from kd_lightning.imageio import comparison
+from kd_lightning.models.lookup import import_modules
 from kd_lightning.models.pretrained import shipped
 
 CLIPS = ("Zhling", "webcam_help")
@@ -51,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--x2", action="append", default=[], metavar="NAME=FILE", help="another network, x2")
     add("--x1", action="append", default=[], metavar="NAME=FILE", help="another, of the same size")
     add("--set", action="append", default=[], metavar="NAME=FOLDER", help="photographs, same size")
+    add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
     add("-o", "--output", type=Path, help=f"folder of the results; of the usual clips {PUBLISHED}")
     options = parser.parse_args(arguments)
     try:
@@ -64,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     if options.clip and options.output is None:
         raise UserError(f"--clip: name a folder for its results, -o FOLDER; {PUBLISHED} has others")
+    import_modules(options.imports)
     output = options.output or PUBLISHED
     clips = read_clips(options.clips, options.clip or CLIPS)
     extra = {1: pairs(options.x1, "--x1"), 2: pairs(options.x2, "--x2")}
