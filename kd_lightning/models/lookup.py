@@ -13,6 +13,7 @@ from pkgutil import iter_modules
 from torch import nn
 
 from kd_lightning import models
+from kd_lightning.compat import patch_torchvision
 from kd_lightning.errors import UserError
 from kd_lightning.models import students, swinir
 from kd_lightning.models.network import Network
@@ -28,6 +29,7 @@ def import_modules(names: Iterable[str]) -> None:
     """
     for name in names:
         try:
+            patch_torchvision()  # before lightning, which the module may import, imports it
             import_module(name)
         except Exception as error:
             raise UserError(

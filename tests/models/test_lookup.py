@@ -1,5 +1,7 @@
 """Files name classes; nothing that they name is imported."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from kd_lightning.models.lookup import find_class, import_modules, qualified_nam
 from kd_lightning.models.students import StudentCNN
 from kd_lightning.models.swinir import SwinIR
 from tests import own_students
+from tests.runs import ROOT
 
 
 def test_names_of_old_files_are_ours() -> None:
@@ -50,3 +53,13 @@ def test_modules_are_not_imported_for_a_file(
 def test_module_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--import no_such_package: ModuleNotFoundError"):
         import_modules(["no_such_package"])
+
+
+def test_a_module_that_needs_lightning_is_imported(tmp_path: Path) -> None:
+    """In a process of its own, where nothing has made torchvision importable before."""
+    (tmp_path / "needs_lightning.py").write_text("import lightning\n")
+    code = "from kd_lightning.models.lookup import import_modules as i; i(['needs_lightning'])"
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
