@@ -9,16 +9,31 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 
 
+def check_input(features: nn.Module | None, degradation: Any) -> None:
+    """Raises UserError where the teacher of `features` is one for clean images and would run on the
+    crops that `degradation` makes, which no clean ones accompany."""
+    if not isinstance(features, FeatureDistillation) or getattr(degradation, "clean", False):
+        return
+    if features.input == "clean":
+        raise UserError(
+            "teacher.input=clean: features=teacher runs the teacher on the student's crops, which "
+            f"this degradation ({degradation.key}) has changed; give teacher.input=degraded "
+            "(features.teacher.input=degraded where features have another teacher than the run), "
+            "features=none, or degradation=bicubic"
+        )
+
+
 class FeatureDistillation(nn.Module):
     """L1 between the teacher's last features and a learned 1x1 projection of the student's.
 
     The hints of Romero et al. 2015, "FitNets: Hints for Thin Deep Nets" (eq. 3), with the
     teacher's features standardised for each channel and batch, so that `weight` means the same
-    for any teacher. The teacher runs on each batch; it is neither trained nor saved.
+    for any teacher. The teacher runs on the LR crops of each batch, degraded as they are (see
+    `check_input`); it is neither trained nor saved.
 
     Args:
         student: network whose `body` is a sequence of layers; the input of the last one counts.
-        teacher: has `name` and `network()` (`kd_lightning.models.teacher.NetworkTeacher`).
+        teacher: has `name`, `input` and `network()` (`kd_lightning.models.teacher.NetworkTeacher`).
         layer: name of the teacher's module whose output counts.
         weight: of this term in the loss.
 
@@ -44,6 +59,7 @@ class FeatureDistillation(nn.Module):
         if not isinstance(body, nn.Sequential):
             raise UserError(f"features=teacher: {type(student).__name__} has no `body` to read")
         self.weight = weight
+        self.input = getattr(teacher, "input", "clean")
         self.seen: dict[str, Tensor] = {}
         self._teacher = [network]  # in a list: no submodule, so neither trained nor saved
         modules[layer].register_forward_hook(self._keep_teacher)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kd_lightning.config import check_keys
 from kd_lightning.distill.checkpoints import AtomicCheckpointIO
+from kd_lightning.distill.features import check_input
 from kd_lightning.distill.losses import make_loss, uses_teacher
 from kd_lightning.distill.metrics import make_metrics
 from kd_lightning.distill.module import DistillationModule
@@ -74,6 +75,8 @@ def train(cfg: DictConfig) -> float | None:
         tell(f"starting from {start}{other_arguments(start, student, arguments)}")
     make_features = instantiate(cfg.features)
     loss = make_loss(cfg.loss)  # after the student, whose weights are drawn first
+    features = make_features and make_features(student=student)
+    check_input(features, data.recipe.degradation)
     data.train_teacher = uses_teacher(loss)
     module = DistillationModule(
         student=student,
@@ -84,7 +87,7 @@ def train(cfg: DictConfig) -> float | None:
         monitor=cfg.scheduler.get("monitor"),
         tile=cfg.eval_tile,
         config=config,
-        features=make_features and make_features(student=student),
+        features=features,
         metrics=make_metrics(cfg.metrics),
     )
     if teacher is None and (weight := cfg.loss.get("teacher_weight", 0)):

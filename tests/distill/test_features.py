@@ -1,11 +1,14 @@
 """Distillation by features."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from kd_lightning.distill.features import FeatureDistillation
+from kd_lightning.data.degradations.bicubic import Bicubic
+from kd_lightning.data.degradations.jpeg import Jpeg
+from kd_lightning.distill.features import FeatureDistillation, check_input
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
 from kd_lightning.models.students import StudentCNN, StudentFast
@@ -89,3 +92,32 @@ def test_run_with_features_saves_no_teacher(
     assert {name.split(".")[0] for name in state} == {"student", "features"}
     others = {name for name in state if not name.startswith("student.")}
     assert others == {"features.projection.weight", "features.projection.bias"}
+
+
+class Own(torch.nn.Module):
+    input = "clean"
+
+
+@pytest.mark.parametrize("input", ["clean", "degraded"])
+@pytest.mark.parametrize("degradation", [Bicubic(2), Jpeg(2)])
+def test_a_teacher_for_clean_images_does_not_run_on_degraded_crops(
+    input: str, degradation: Any
+) -> None:
+    teacher = SmallTeacher()
+    teacher.input = input  # type: ignore[attr-defined]
+    features = FeatureDistillation(StudentFast(), teacher, "conv_after_body", weight=1.0)
+    for allowed in (None, Own()):
+        check_input(allowed, degradation)
+    if input == "clean" and not isinstance(degradation, Bicubic):
+        with pytest.raises(UserError, match=r"teacher\.input=clean: .*teacher\.input=degraded"):
+            check_input(features, degradation)
+    else:
+        check_input(features, degradation)
+
+
+def test_a_run_refuses_such_features_before_its_data_are_prepared(
+    tmp_path: Path, photos: Path
+) -> None:
+    words = ("teacher=swinir_bundled", "features=teacher", "degradation=noise")
+    with pytest.raises(UserError, match=r"teacher\.input=clean: "):
+        train(tiny_run(tmp_path, photos, *words))
