@@ -18,7 +18,7 @@ from kd_lightning.distill.checkpoints import earlier
 from kd_lightning.distill.features import FeatureDistillation
 from kd_lightning.distill.losses import checked_terms
 from kd_lightning.distill.metrics import ImageScores, log_name
-from kd_lightning.distill.monitored import check_monitors, scored_on, scores_of
+from kd_lightning.distill.monitored import check_monitors, logs_others, scored_on, scores_of
 from kd_lightning.distill.schedules import refusals, spans_the_run
 from kd_lightning.errors import UserError
 from kd_lightning.models.network import Network
@@ -50,7 +50,8 @@ class DistillationModule(LightningModule):
         scheduler: makes the learning-rate schedule from the optimizer; if it takes `total_steps`
             (OneCycleLR), it gets the length of the run, in what `interval` says.
         interval: "epoch" or "step" (of the optimizer): when the schedule advances.
-        monitor: the `val/...` that a ReduceLROnPlateau follows, at each validation.
+        monitor: the score that a ReduceLROnPlateau follows, at each validation: a `val/...`, or
+            what a callback of the user's own has logged by the end of it.
         tile: side in pixels of the network's input of the tiles that whole images are cut into.
         config: the run's resolved configuration, kept in checkpoints and loggers.
         features: a term beside `loss`, made for `student`.
@@ -218,17 +219,22 @@ class DistillationModule(LightningModule):
 
     def follow_plateau(self) -> None:
         """Give a ReduceLROnPlateau the score of this validation, before the checkpoints are saved:
-        Lightning does it after them, and a run that resumes would lack that step."""
+        Lightning does it after them, and a run that resumes would lack that step.
+
+        Raises UserError where nothing has logged the score."""
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, ReduceLROnPlateau) and self.is_fitting():
             if self.scored_on != (now := scored_on(self.trainer, self)):
                 scheduler.best = scheduler.mode_worse
                 scheduler.num_bad_epochs = scheduler.cooldown_counter = 0
                 self.scored_on = now
-            prefix, _, wanted = str(self.monitor).rpartition("/")
-            means = self.val_scores["student" if prefix == "val" else TO_TEACHER].means()
-            scores = {log_name(name): float(mean) for name, mean in means.items()}
-            scheduler.step(scores[wanted])
+            score = self.trainer.callback_metrics.get(str(self.monitor))
+            if score is None:
+                raise UserError(
+                    f"scheduler.monitor={self.monitor}: nothing has logged it by the end of the "
+                    "validation; log it in on_validation_epoch_end of the callback, or before"
+                )
+            scheduler.step(float(score))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["baselines_logged"] = self.baselines_logged
@@ -294,7 +300,8 @@ class DistillationModule(LightningModule):
             scheduler = self.make_scheduler(optimizer, **length)
         schedule = {"scheduler": scheduler, "interval": self.interval}
         if isinstance(scheduler, ReduceLROnPlateau):
-            if self.monitor not in (known := scores_of(self.trainer, self)):
+            known, others = scores_of(self.trainer, self), logs_others(self.trainer)
+            if self.monitor not in known and not (self.monitor and others):
                 raise UserError(
                     f"scheduler.monitor={self.monitor}: ReduceLROnPlateau follows one of "
                     f"{', '.join(known)}"

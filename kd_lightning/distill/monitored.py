@@ -24,11 +24,10 @@ def scores_of(trainer: Trainer, module: Any) -> list[str]:
 def check_monitors(trainer: Trainer, module: Any) -> None:
     """Raises UserError where a callback follows a score that no validation will have. A callback of
     the user's own may log any other."""
-    callbacks: list[Any] = list(trainer.callbacks)  # type: ignore[attr-defined]
-    if any(type(callback).__module__.partition(".")[0] not in PACKAGES for callback in callbacks):
+    if logs_others(trainer):
         return
     scores = scores_of(trainer, module)
-    for callback in callbacks:
+    for callback in _callbacks(trainer):
         monitor = getattr(callback, "monitor", None) or ""
         if monitor not in scores and (monitor.startswith("val/") or f"val/{monitor}" in scores):
             near = nearest(monitor, scores)
@@ -36,6 +35,16 @@ def check_monitors(trainer: Trainer, module: Any) -> None:
                 f"callbacks: {type(callback).__name__} has monitor={monitor}, which is in no "
                 f"validation{near}"
             )
+
+
+def logs_others(trainer: Trainer) -> bool:
+    """Whether a callback of the user's own is there, which may log scores of any name."""
+    packages = {type(callback).__module__.partition(".")[0] for callback in _callbacks(trainer)}
+    return not packages.issubset(PACKAGES)
+
+
+def _callbacks(trainer: Trainer) -> list[Any]:
+    return list(trainer.callbacks)  # type: ignore[attr-defined]
 
 
 def scored_on(trainer: Trainer, module: Any) -> str:

@@ -261,6 +261,31 @@ def test_a_score_that_a_callback_of_ones_own_logs_can_be_monitored(
     assert score == 1
 
 
+def test_a_plateau_follows_a_score_that_a_callback_of_ones_own_logs(
+    tmp_path: Path, photos: Path
+) -> None:
+    """The score is the number of the epoch, of which the best is the first with mode=min."""
+    words = ["+callbacks.mine._target_=tests.distill.planted.Logs", "scheduler=plateau"]
+    words += ["callbacks.best.monitor=val/mine", "callbacks.best.mode=min"]
+    train(tiny_run(tmp_path, photos, *words, "scheduler.make.patience=2"))
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    (after,) = torch.load(last, weights_only=True)["lr_schedulers"]
+    assert (after["best"], after["num_bad_epochs"]) == (0, 1)
+    longer = ("trainer.max_epochs=4", f"ckpt_path={last}")
+    train(tiny_run(tmp_path, photos, *words, "scheduler.make.patience=2", *longer))
+    (after,) = torch.load(last, weights_only=True)["lr_schedulers"]
+    assert after["best"] == 0 and after["_last_lr"][0] == pytest.approx(5e-4, rel=0.5)
+
+
+def test_a_score_that_no_callback_logs_is_named_at_the_first_validation(
+    tmp_path: Path, photos: Path
+) -> None:
+    logs = "+callbacks.mine._target_=tests.distill.planted.Logs"
+    plateau = ("scheduler=plateau", "scheduler.monitor=val/mime")
+    with pytest.raises(UserError, match=r"scheduler\.monitor=val/mime: nothing has logged it"):
+        train(tiny_run(tmp_path, photos, logs, *plateau))
+
+
 def test_a_schedule_of_the_whole_run_ends_with_it_whatever_its_interval(
     tmp_path: Path, photos: Path
 ) -> None:
