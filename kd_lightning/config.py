@@ -21,10 +21,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from kd_lightning.errors import UserError
+from kd_lightning.errors import SettingError, UserError
 from kd_lightning.files import unwritable
 from kd_lightning.imports import OPTION
 
+FULL_ERROR = "KD_LIGHTNING_FULL_ERROR"  # HYDRA_FULL_ERROR as the user has it, for all processes
+os.environ.setdefault(FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0"))
 # Hydra then raises what goes wrong in a job, in place of printing it and leaving.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
@@ -127,13 +129,7 @@ def one_line_errors(config_name: str) -> Iterator[None]:
 def reason(error: Exception, config_name: str, words: list[str]) -> str | None:
     """What to tell the user of `error` on the command line `words`; None for a bug."""
     if isinstance(error, InstantiationException):
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            return str(cause)
-        found = re.search(r"full_key: (\S+)", str(error))
-        plain = isinstance(cause, ValueError | TypeError | OSError | ImportError)
-        plain |= type(cause).__name__ == LIGHTNINGS
-        return f"{found[1] if found else 'configuration'}: {cause}" if plain else None
+        return refusal(error)
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -145,6 +141,29 @@ def reason(error: Exception, config_name: str, words: list[str]) -> str | None:
     if isinstance(error, OSError) and error.errno in DISK and error.filename:
         return str(unwritable(Path(error.filename), error))
     return None
+
+
+def refusal(error: InstantiationException) -> str | None:
+    """What to tell the user of a class or function of the configuration that raised; None for a bug
+    of this project's own."""
+    cause = error.__cause__
+    if isinstance(cause, UserError):
+        return str(cause)
+    found = re.search(r"full_key: (\S+)$", str(error))
+    # The degradation's own group, of which the data have a reference.
+    key = re.sub(r"^data\.(?=degradation\b)", "", found[1]) if found else "configuration"
+    if isinstance(cause, SettingError):
+        return f"{key}.{cause}"
+    if cause is None:
+        return f"{key}: {str(error).splitlines()[0]}"
+    plain = isinstance(cause, ValueError | TypeError | OSError | ImportError)
+    if plain or type(cause).__name__ == LIGHTNINGS:
+        return f"{key}: {cause}"
+    target = re.search(r"'([\w.]+)'", str(error))
+    if not target or target[1].startswith("kd_lightning.") or os.environ[FULL_ERROR] == "1":
+        return None
+    raised = f"{target[1]} raised {type(cause).__name__}: {cause}"
+    return f"{key}: {raised}; correct it, HYDRA_FULL_ERROR=1 shows where"
 
 
 def fail(message: str) -> None:

@@ -15,6 +15,7 @@ from kd_lightning.errors import UserError
 
 OWN = {"seed": int, "scale": int, "eval_tile": int, "name": str}  # keys that nothing takes directly
 AT_LEAST = {
+    "scale": 1,
     "seed": 0,
     "eval_tile": 1,
     "data.seed": 0,

@@ -38,6 +38,7 @@ def test_every_value_that_ships_has_the_type_of_its_parameter(choice: str) -> No
         ("loss.alpha=abc", "loss.alpha=abc: give a number"),
         ("seed=abc", "seed=abc: give a whole number"),
         ("scale=two", "scale=two: give a whole number"),
+        ("scale=0", "scale=0: give at least 1"),
         ("eval_tile=0", "eval_tile=0: give at least 1"),
         ("seed=-1", "seed=-1: give at least 0"),
         ("data.val=[]", "data.val=[]: a run validates; give data.val=[FOLDER], or data.split="),

@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from kd_lightning.data.degradations import settings_key
 from kd_lightning.data.degradations.resizing import shrink
+from kd_lightning.data.degradations.settings import span, weights, whole
 from kd_lightning.imageio.strict import Pixels
 
 Floats = NDArray[np.float64]
+KINDS = {"gaussian": 1.0, "motion": 1.0, "defocus": 1.0}  # in the order that draws depend on
 
 
 class Blur:
@@ -18,9 +20,9 @@ class Blur:
     Args:
         scale: HR pixels per LR pixel.
         kinds: weights of "gaussian", "motion" (along a straight line) and "defocus" (a disc).
-        gaussian: smallest and largest sigma in HR pixels.
-        motion: shortest and longest path in HR pixels.
-        defocus: smallest and largest radius in HR pixels.
+        gaussian: smallest and largest sigma in HR pixels; 0 changes nothing.
+        motion: shortest and longest path in HR pixels; 0 changes nothing.
+        defocus: smallest and largest radius in HR pixels; 0 changes nothing.
         versions: of each training image.
         seed: of the random numbers.
     """
@@ -35,14 +37,14 @@ class Blur:
         versions: int = 8,
         seed: int = 0,
     ) -> None:
-        self.scale = scale
-        self.kinds = dict(kinds or {"gaussian": 1.0, "motion": 1.0, "defocus": 1.0})
+        self.scale = whole("scale", scale, 1)
+        self.kinds = weights("kinds", KINDS if kinds is None else kinds, KINDS)
         self.ranges = {
-            "gaussian": (float(gaussian[0]), float(gaussian[1])),
-            "motion": (float(motion[0]), float(motion[1])),
-            "defocus": (float(defocus[0]), float(defocus[1])),
+            "gaussian": span("gaussian", gaussian, 0),
+            "motion": span("motion", motion, 0),
+            "defocus": span("defocus", defocus, 0),
         }
-        self.versions, self.seed = versions, seed
+        self.versions, self.seed = whole("versions", versions, 1), whole("seed", seed, 0)
 
     @property
     def key(self) -> str:
@@ -63,9 +65,11 @@ class Blur:
 
 
 def gaussian_kernel(sigma: float) -> Floats:
-    """Of `sigma` pixels, cut at 3 sigma; sums to 1."""
+    """Of `sigma` pixels (0 or more), cut at 3 sigma; sums to 1."""
     radius = int(np.ceil(3 * sigma))
-    line = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    # At sigma 0, all weight lies in the centre.
+    variance = max(sigma**2, np.finfo(np.float64).tiny)
+    line = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * variance))
     kernel = np.outer(line, line)
     return kernel / kernel.sum()
 

@@ -8,7 +8,11 @@ import numpy as np
 from kd_lightning.data.degradations import settings_key
 from kd_lightning.data.degradations.codec import filmed
 from kd_lightning.data.degradations.resizing import shrink, soften
+from kd_lightning.data.degradations.settings import part, share, whole
+from kd_lightning.errors import SettingError
 from kd_lightning.imageio.strict import Pixels
+
+ROUNDING = 1e-9  # of a sum of shares
 
 
 class Call:
@@ -22,8 +26,8 @@ class Call:
 
     Args:
         scale: HR pixels per LR pixel.
-        untouched, soft, stills: shares of the versions; at other scales than 1, `soft` counts as
-            coded.
+        untouched, soft, stills: shares of the versions, together at most 1; at other scales than
+            1, `soft` counts as coded.
         blurred, noisy: shares of the coded clips.
         still: makes the stills, a `Jpeg` of scale 1.
         blur: a `Blur` of scale 1.
@@ -49,13 +53,22 @@ class Call:
         versions: int = 8,
         seed: int = 0,
     ) -> None:
-        self.scale = scale
-        self.untouched, self.stills = untouched, stills
+        self.scale = whole("scale", scale, 1)
+        self.untouched, self.stills = share("untouched", untouched), share("stills", stills)
+        soft = share("soft", soft)
         self.soft = soft if scale == 1 else 0.0
-        self.blurred, self.noisy = blurred, noisy
-        self.still, self.blur, self.noise = still, blur, noise
-        self.codecs = list(codecs.values())
-        self.versions, self.seed = versions, seed
+        if self.untouched + self.soft + self.stills > 1 + ROUNDING:
+            raise SettingError(
+                f"untouched={untouched}: with soft={self.soft} and stills={stills} it is more than "
+                "1; give shares of which the sum is at most 1"
+            )
+        self.blurred, self.noisy = share("blurred", blurred), share("noisy", noisy)
+        self.still = part("still", still, "__call__")
+        self.blur, self.noise = part("blur", blur, "blurred"), part("noise", noise, "noisy")
+        if not codecs:
+            raise SettingError(f"codecs={codecs}: give at least one, for what is coded")
+        self.codecs = [part(f"codecs.{name}", codec, "coded") for name, codec in codecs.items()]
+        self.versions, self.seed = whole("versions", versions, 1), whole("seed", seed, 0)
 
     @property
     def key(self) -> str:

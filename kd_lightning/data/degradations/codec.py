@@ -19,6 +19,7 @@ from kd_lightning.imageio.strict import Pixels
 from kd_lightning.yuv import Yuv, matrix_of_size, read_planes, rgb_to_yuv, write_planes, yuv_to_rgb
 
 RATE = 30  # frames a second, for bitrates
+BITS = (0.001, 24)  # fewest and most per pixel and frame; 24: as many as uncoded RGB has
 
 
 def pyav() -> types.ModuleType:

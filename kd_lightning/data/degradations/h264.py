@@ -4,10 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kd_lightning.data.degradations.codec import RATE, codec_key, filmed, last_frame
+from kd_lightning.data.degradations.codec import BITS, RATE, codec_key, filmed, last_frame
+from kd_lightning.data.degradations.settings import share, span, weights, whole
 from kd_lightning.imageio.strict import Pixels
 
 PRESETS = {"veryfast": 0.6, "superfast": 0.25, "ultrafast": 0.15}
+ALL_PRESETS = (  # of libx264, in the order that draws depend on
+    *("placebo", "veryslow", "slower", "slow", "medium"),
+    *("fast", "faster", "veryfast", "superfast", "ultrafast"),
+)
 
 
 class H264:
@@ -16,7 +21,7 @@ class H264:
 
     Args:
         scale: HR pixels per LR pixel.
-        crf: lowest and highest constant rate factor; drawn evenly.
+        crf: lowest and highest constant rate factor, 0 to 51; drawn evenly.
         bitrate_share: share of clips that are coded at a bitrate, with a buffer of half a second.
         bits: fewest and most bits per LR pixel and frame of those; drawn evenly on a log scale.
         presets: weights of libx264's presets.
@@ -36,12 +41,12 @@ class H264:
         versions: int = 8,
         seed: int = 0,
     ) -> None:
-        self.scale, self.frames = scale, frames
-        self.crf = (float(crf[0]), float(crf[1]))
-        self.bitrate_share = bitrate_share
-        self.bits = (float(bits[0]), float(bits[1]))
-        self.presets = dict(presets or PRESETS)
-        self.versions, self.seed = versions, seed
+        self.scale, self.frames = whole("scale", scale, 1), whole("frames", frames, 1)
+        self.crf = span("crf", crf, 0, 51)
+        self.bitrate_share = share("bitrate_share", bitrate_share)
+        self.bits = span("bits", bits, *BITS)
+        self.presets = weights("presets", PRESETS if presets is None else presets, ALL_PRESETS)
+        self.versions, self.seed = whole("versions", versions, 1), whole("seed", seed, 0)
 
     @property
     def key(self) -> str:

@@ -8,6 +8,7 @@ from PIL import Image, features
 
 from kd_lightning.data.degradations import settings_key
 from kd_lightning.data.degradations.resizing import shrink
+from kd_lightning.data.degradations.settings import share, whole, whole_span
 from kd_lightning.imageio.strict import Pixels
 
 
@@ -30,9 +31,10 @@ class Jpeg:
         versions: int = 8,
         seed: int = 0,
     ) -> None:
-        self.scale, self.full_chroma = scale, full_chroma
-        self.quality = (int(quality[0]), int(quality[1]))
-        self.versions, self.seed = versions, seed
+        self.scale = whole("scale", scale, 1)
+        self.quality = whole_span("quality", quality, 1, 100)
+        self.full_chroma = share("full_chroma", full_chroma)
+        self.versions, self.seed = whole("versions", versions, 1), whole("seed", seed, 0)
 
     @property
     def key(self) -> str:

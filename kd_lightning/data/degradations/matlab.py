@@ -3,6 +3,7 @@
 import numpy as np
 
 from kd_lightning.data.degradations.resizing import imresize
+from kd_lightning.data.degradations.settings import whole
 from kd_lightning.imageio.strict import Pixels
 
 
@@ -14,7 +15,7 @@ class Matlab:
     clean = True
 
     def __init__(self, scale: int) -> None:
-        self.scale = scale
+        self.scale = whole("scale", scale, 1)
 
     def __call__(self, hr: Pixels, rng: np.random.Generator) -> Pixels:
         height, width = hr.shape[:2]

@@ -6,6 +6,7 @@ import numpy as np
 
 from kd_lightning.data.degradations import settings_key
 from kd_lightning.data.degradations.resizing import shrink
+from kd_lightning.data.degradations.settings import span, whole
 from kd_lightning.imageio.strict import Pixels
 
 
@@ -16,7 +17,8 @@ class Noise:
 
     Args:
         scale: HR pixels per LR pixel.
-        photons: fewest and most photons that a white pixel counts; drawn evenly on a log scale.
+        photons: fewest and most photons that a white pixel counts, 1 or more; drawn evenly on a
+            log scale.
         read: smallest and largest sigma of the electronics as a share of white; drawn evenly.
         versions: of each training image.
         seed: of the random numbers.
@@ -30,10 +32,10 @@ class Noise:
         versions: int = 8,
         seed: int = 0,
     ) -> None:
-        self.scale = scale
-        self.photons = (float(photons[0]), float(photons[1]))
-        self.read = (float(read[0]), float(read[1]))
-        self.versions, self.seed = versions, seed
+        self.scale = whole("scale", scale, 1)
+        self.photons = span("photons", photons, 1)
+        self.read = span("read", read, 0, 1)
+        self.versions, self.seed = whole("versions", versions, 1), whole("seed", seed, 0)
 
     @property
     def key(self) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from kd_lightning.data.degradations import Degradation
+from kd_lightning.data.degradations.settings import whole
 from kd_lightning.errors import UserError
 from kd_lightning.files import sibling
 from kd_lightning.imageio.strict import Pixels
@@ -21,7 +22,7 @@ class Official:
     clean = True
 
     def __init__(self, scale: int, otherwise: Degradation | None = None) -> None:
-        self.scale, self.otherwise = scale, otherwise
+        self.scale, self.otherwise = whole("scale", scale, 1), otherwise
 
     @property
     def key(self) -> str:

@@ -5,12 +5,15 @@ from typing import Literal
 
 import numpy as np
 
-from kd_lightning.data.degradations.codec import RATE, codec_key, filmed, last_frame
+from kd_lightning.data.degradations.codec import BITS, RATE, codec_key, filmed, last_frame
+from kd_lightning.data.degradations.settings import span, whole, whole_span
+from kd_lightning.errors import SettingError
 from kd_lightning.imageio.strict import Pixels
 
 ENCODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Libvpx's own: for VP8 a positive speed would follow the clock, and not be the same twice.
 SPEED_SIGN = {"vp8": -1, "vp9": 1}
+FASTEST = {"vp8": 16, "vp9": 8}
 EXTRA: dict[str, dict[str, str]] = {"vp8": {}, "vp9": {"aq-mode": "3"}}
 
 
@@ -22,7 +25,8 @@ class Vpx:
         scale: HR pixels per LR pixel.
         codec: "vp8" or "vp9".
         bits: fewest and most bits per LR pixel and frame; drawn evenly on a log scale.
-        speeds: lowest and highest speed (libvpx's cpu-used without its sign); drawn evenly.
+        speeds: lowest and highest speed (libvpx's cpu-used without its sign), 0 to 16 for VP8 and 0
+            to 8 for VP9; drawn evenly.
         frames: longest clip; every length from 1 up to it is as likely.
         versions: of each training image.
         seed: of the random numbers.
@@ -38,10 +42,13 @@ class Vpx:
         versions: int = 8,
         seed: int = 0,
     ) -> None:
-        self.scale, self.codec, self.frames = scale, codec, frames
-        self.bits = (float(bits[0]), float(bits[1]))
-        self.speeds = (int(speeds[0]), int(speeds[1]))
-        self.versions, self.seed = versions, seed
+        if codec not in ENCODERS:
+            raise SettingError(f"codec={codec}: give one of {', '.join(ENCODERS)}")
+        self.codec = codec
+        self.scale, self.frames = whole("scale", scale, 1), whole("frames", frames, 1)
+        self.bits = span("bits", bits, *BITS)
+        self.speeds = whole_span("speeds", speeds, 0, FASTEST[codec])
+        self.versions, self.seed = whole("versions", versions, 1), whole("seed", seed, 0)
 
     @property
     def key(self) -> str:
