@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationKeyError
+from omegaconf.errors import ConfigIndexError, InterpolationKeyError
 
 from kd_lightning.commands.prepare import prepare
 from kd_lightning.commands.train import main
-from kd_lightning.config import NO_OPTION, reason
+from kd_lightning.config import FULL_ERROR, NO_OPTION, reason
 from kd_lightning.distill.job import job
 from kd_lightning.distill.run import resolved
 from kd_lightning.errors import UserError
@@ -198,3 +200,51 @@ def test_one_run_folder_for_many_runs_is_refused(tmp_path: Path, refused: Refuse
     last = refused("-m", "run_folder=mine", "loss.alpha=0,1", "teacher=none")
     assert last.startswith("error: run_folder is of one run")
     assert not (tmp_path / "mine").exists()
+
+
+class Fails:
+    """A part of one's own: its constructor raises."""
+
+    def __init__(self, error: str) -> None:
+        raise {
+            "IndexError": IndexError("list index out of range"),
+            "KeyError": KeyError("box"),
+            "AttributeError": AttributeError("'Fails' object has no attribute 'x'"),
+            "AssertionError": AssertionError(),
+            "ConfigIndexError": ConfigIndexError(
+                "out of range\n    full_key: [1]\n    object=list"
+            ),
+        }[error]
+
+
+@pytest.mark.parametrize("group", ["degradation", "student", "data.source"])
+@pytest.mark.parametrize(
+    "error", ["IndexError", "KeyError", "AttributeError", "AssertionError", "ConfigIndexError"]
+)
+def test_a_constructor_of_ones_own_that_fails_is_named_with_its_key(
+    group: str, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = composed(Path("x"), "data=photos", "data.root=.")
+    OmegaConf.update(
+        cfg,
+        group,
+        {"_target_": f"{__name__}.Fails", "error": error},
+        merge=False,
+        force_add=True,
+    )
+    with pytest.raises(InstantiationException) as raised:
+        instantiate(cfg.student if group == "student" else cfg.data)
+    monkeypatch.setenv(FULL_ERROR, "0")
+    line = reason(raised.value, "train", [])
+    assert line and line.startswith(f"{group}: {__name__}.Fails raised {error}: ")
+    assert line.endswith("; correct it, HYDRA_FULL_ERROR=1 shows where")
+    monkeypatch.setenv(FULL_ERROR, "1")
+    assert reason(raised.value, "train", []) is None
+
+
+def test_a_bug_in_a_class_of_the_projects_own_keeps_its_traceback() -> None:
+    error = InstantiationException(
+        "Error in call to target 'kd_lightning.data.x.X':\nKeyError(1)\nfull_key: data"
+    )
+    error.__cause__ = KeyError(1)
+    assert reason(error, "train", []) is None
