@@ -24,6 +24,7 @@ from kd_lightning.data.datasets import (
     EpochBatches,
     StoredImages,
 )
+from kd_lightning.data.degradations import check_degradation
 from kd_lightning.data.degradations.bicubic import Bicubic
 from kd_lightning.data.degradations.official import Official
 from kd_lightning.data.device_cache import CropPlaces, DeviceCache
@@ -126,6 +127,8 @@ class TripletDataModule(LightningDataModule):
                 f"data.degradation={degradation}: degradations are a group of their own; give "
                 f"degradation={degradation}"
             )
+        degradation = degradation or Official(scale, otherwise=Bicubic(scale))
+        check_degradation(degradation)
         _one_of("data.size_mismatch", size_mismatch, get_args(SizeMismatch))
         if split is not None and (val or not 0 < split < 1):
             raise UserError("data.split: a share between 0 and 1, with data.val=[]")
@@ -138,7 +141,6 @@ class TripletDataModule(LightningDataModule):
         self.train_teacher = True
         self.scale, self.batch_size, self.seed = scale, batch_size, seed
         self.samples_per_epoch, self.augment = samples_per_epoch, augment
-        degradation = degradation or Official(scale, otherwise=Bicubic(scale))
         self.recipe = Recipe(scale, degradation, 1, size_mismatch)
         self.train_recipe = Recipe(scale, degradation, train_downscale, size_mismatch, True)
         self.geometry = CropGeometry(crop_size, scale)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_lightning.data.degradations import Degradation, version_rng
+from kd_lightning.data.degradations import Degradation, class_name, version_rng
 from kd_lightning.data.store import ArrayStore
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.strict import Pixels
@@ -41,14 +41,26 @@ class LrImages:
         return self.files[stem] if self.files else hr_file
 
     def make(self, hr: Pixels, stem: str, version: int, scale: int) -> Pixels:
-        """One version of the LR image of `hr`. Raises UserError where the degradation returns
-        anything but 8 bits of the size that `scale` asks for."""
+        """One version of the LR image of `hr`.
+
+        Raises:
+            UserError: the degradation returns anything but 8 bits of the size that `scale` asks
+                for.
+            Exception: what the degradation raises, with a note that names image and version.
+        """
         seed = int(getattr(self.degradation, "seed", 0))
-        lr = self.degradation(hr, version_rng(seed, stem, version))
+        name = class_name(self.degradation)
+        try:
+            lr = self.degradation(hr, version_rng(seed, stem, version))
+        except Exception as error:
+            error.add_note(f"degradation: {name} raised this for version {version} of {stem}")
+            raise
         shape = (hr.shape[0] // scale, hr.shape[1] // scale, 3)
-        if lr.dtype != np.uint8 or lr.shape != shape:
+        is_array = isinstance(lr, np.ndarray)
+        if not is_array or lr.dtype != np.uint8 or lr.shape != shape:
+            made = f"{lr.dtype} {lr.shape}" if is_array else f"a {class_name(lr)}"
             raise UserError(
-                f"degradation={type(self.degradation).__name__}: made {lr.dtype} {lr.shape} of "
-                f"{stem}, expected uint8 {shape}"
+                f"degradation: {name} made {made} of version {version} of {stem}; return a NumPy "
+                f"array, uint8 {shape}"
             )
         return lr

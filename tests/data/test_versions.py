@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from kd_lightning.data import teacher_pass
 from kd_lightning.data.datamodule import TripletDataModule
@@ -288,24 +290,72 @@ def test_a_degradation_of_a_foreign_module_is_one_class_and_one_yaml(
     assert len(np.unique(store.stored("0001@1").read())) <= 5
 
 
+MISSING = object()
+
+
 class Wrong:
-    """A degradation whose images are of another type or size than the store's."""
+    """A degradation whose images are none, or of another type or size than the store's."""
 
     key = "wrong"
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
-    def __call__(self, hr: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return hr[::4, ::4] if self.kind == "size" else shrink(hr, 2).astype(np.float32) / 255
+    def __call__(self, hr: np.ndarray, rng: np.random.Generator) -> Any:
+        makes: dict[str, Callable[[], Any]] = {
+            "size": lambda: hr[::4, ::4],
+            "type": lambda: shrink(hr, 2).astype(np.float32) / 255,
+            "nothing": lambda: None,
+            "PIL": lambda: Image.fromarray(shrink(hr, 2)),
+            "raise": lambda: 1 / 0,
+        }
+        return makes[self.kind]()
 
 
-@pytest.mark.parametrize(("kind", "said"), [("size", "made uint8 "), ("type", "made float32 ")])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("size", "made uint8 "),
+        ("type", "made float32 "),
+        ("nothing", "made a NoneType"),
+        ("PIL", "made a PIL.Image.Image"),
+    ],
+)
 def test_a_degradation_that_makes_something_else_is_one_line(
     make_data: Make, kind: str, said: str
 ) -> None:
-    with pytest.raises(UserError, match=f"degradation=Wrong: {said}.*expected uint8 "):
+    expected = f"degradation: {__name__}.Wrong {said}.* of version 0 of 000.; return .*uint8 "
+    with pytest.raises(UserError, match=expected):
         make_data(degradation=Wrong(kind))
+
+
+def test_what_a_degradation_raises_ends_with_its_image_and_version(make_data: Make) -> None:
+    with pytest.raises(ZeroDivisionError) as error:
+        make_data(degradation=Wrong("raise"))
+    (note,) = error.value.__notes__
+    assert re.fullmatch(rf"degradation: {__name__}.Wrong raised this for version 0 of 000.", note)
+
+
+def test_what_every_degradation_has_is_asked_for_by_name(make_data: Make) -> None:
+    def own(**attributes: object) -> object:
+        has = {"key": "own", "__call__": lambda self, hr, rng: hr, **attributes}
+        given = {name: value for name, value in has.items() if value is not MISSING}
+        return type("Own", (), given)()
+
+    def broken(_: object) -> str:
+        raise AttributeError("no attribute 'levels'")
+
+    for degradation, said in (
+        (own(key=MISSING), r"has no key \(.*'key'\); give it one"),
+        (own(key=property(broken)), r"has no key \(no attribute 'levels'\)"),
+        (own(key=None), "has the key None: make it a text"),
+        (own(key="a/b"), "has the key 'a/b': make it a text"),
+        (own(__call__=MISSING), r"cannot be called: give it __call__\(hr, rng\)"),
+        (own(versions=0), "has versions=0: give a whole number of at least 1"),
+        (own(seed="x"), "has seed=x: give a whole number of at least 0"),
+    ):
+        with pytest.raises(UserError, match=rf"^degradation: {__name__}.Own {said}"):
+            make_data(degradation=degradation)
 
 
 def test_the_old_key_is_answered_by_the_new_one(make_data: Make) -> None:
@@ -337,7 +387,6 @@ prepare_triplets(triplets, list(triplets.files), cache, 2)
 @pytest.mark.slow
 def test_kills_leave_a_random_store_as_if_undisturbed(tmp_path: Path) -> None:
     pytest.importorskip("av")
-    from PIL import Image
 
     hr = tmp_path / "HR"
     hr.mkdir()
