@@ -16,6 +16,9 @@ from kd_lightning.deploy.rewrites import blocks_order
 from kd_lightning.deploy.uint8 import Interpolation
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
+# Kernels that a request keeps for sizes that come again, as the tiles of an image do: some ten a
+# size. OpenVINO's own 5000, of some 60 KB, look like a leak where every image is of another size.
+KERNELS = 128
 CROPS = ("Slice", "StridedSlice")
 BORDERS = ("factors of rows", "factors of columns")  # of `Interpolation.at_borders`
 
@@ -117,6 +120,7 @@ def inference_of_all(graph: Any, precision: str) -> Callable[..., list[Any]]:
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
+        "CPU_RUNTIME_CACHE_CAPACITY": KERNELS,
     }
     request = openvino.Core().compile_model(graph, "CPU", hints).create_infer_request()
 
