@@ -21,6 +21,7 @@ from kd_lightning.distill.metrics import ImageScores, log_name
 from kd_lightning.distill.monitored import check_monitors, logs_others, scored_on, scores_of
 from kd_lightning.distill.schedules import refusals, spans_the_run
 from kd_lightning.errors import UserError
+from kd_lightning.models.checkpoint import ORIGIN
 from kd_lightning.models.network import Network
 from kd_lightning.models.tiling import tiled
 from kd_lightning.quality import METRICS, Metric
@@ -56,6 +57,8 @@ class DistillationModule(LightningModule):
         config: the run's resolved configuration, kept in checkpoints and loggers.
         features: a term beside `loss`, made for `student`.
         metrics: what whole images are scored by, name -> metric.
+        origin: what an artifact of the student says of this run, kept in checkpoints, of which
+            artifacts are made too.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class DistillationModule(LightningModule):
         config: dict[str, Any] | None = None,
         features: FeatureDistillation | None = None,
         metrics: Mapping[str, Metric] = METRICS,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(config or {})
@@ -78,6 +82,7 @@ class DistillationModule(LightningModule):
         self.loss = loss
         self.features = features
         self.metrics = metrics
+        self.origin = dict(origin or {})
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.interval, self.monitor = interval, monitor
@@ -239,6 +244,7 @@ class DistillationModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["baselines_logged"] = self.baselines_logged
         checkpoint["scored_on"] = self.scored_on
+        checkpoint[ORIGIN] = self.origin
         for logger in self.loggers:
             logger.save()  # the rows of the steps that the checkpoint has behind it
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kd_lightning.data.degradations import Degradation
 from kd_lightning.distill.metrics import log_name
 from kd_lightning.distill.module import ROWS, DistillationModule
 from kd_lightning.distill.publish import log_file, log_summary
@@ -39,12 +40,9 @@ def save_results(
     """
     write_json(folder / "metrics.json", results)
     arguments = student_arguments(config["student"])
-    degradation = trainer.datamodule.recipe.degradation  # type: ignore[attr-defined]
     metadata = {
+        **module.origin,
         "metrics": results,
-        "config_sha256": config_hash(config),
-        "loss": config["loss"],
-        "degradation": getattr(degradation, "key", degradation),
         "steps": step,
         "train_minutes": round(minutes, 2),
     }
@@ -58,6 +56,16 @@ def save_results(
     print(f"images      {folder / 'images'}", f"artifact    {artifact}", sep="\n")
     for offline in sorted((folder / "wandb").glob("offline-run-*")):
         print(f"W&B         {offline} (offline; `wandb sync` uploads it)")
+
+
+def origin_of(config: dict[str, Any], degradation: Degradation) -> dict[str, Any]:
+    """What artifacts say of the run that they come from, whether it writes them at its end or
+    kd-export makes them of its checkpoints."""
+    return {
+        "config_sha256": config_hash(config),
+        "loss": config["loss"],
+        "degradation": degradation.key,
+    }
 
 
 def test_summary(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

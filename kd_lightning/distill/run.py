@@ -21,7 +21,7 @@ from kd_lightning.distill.metrics import make_metrics
 from kd_lightning.distill.module import DistillationModule
 from kd_lightning.distill.processes import cluster, is_first_process, processes
 from kd_lightning.distill.publish import use_data
-from kd_lightning.distill.results import RESULTS, save_results
+from kd_lightning.distill.results import RESULTS, origin_of, save_results
 from kd_lightning.distill.resume import Resume, accept
 from kd_lightning.distill.schedules import spans_the_run
 from kd_lightning.distill.summary import summary
@@ -89,6 +89,7 @@ def train(cfg: DictConfig) -> float | None:
         config=config,
         features=features,
         metrics=make_metrics(cfg.metrics),
+        origin=origin_of(config, data.recipe.degradation),
     )
     if teacher is None and (weight := cfg.loss.get("teacher_weight", 0)):
         raise UserError(

@@ -21,6 +21,7 @@ from kd_lightning.models.swinir import SwinIR
 
 State = dict[str, Tensor]
 WRAPPERS = ("params_ema", "params", "state_dict")  # best first: averaged weights, if they are there
+ORIGIN = "origin"  # of a checkpoint: what an artifact says of the run
 STUDENT = "student."  # begins the names of a student's tensors in a checkpoint of our own
 
 
@@ -61,8 +62,8 @@ def read_state(path: Path) -> State:
 
 def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     """The student of a training checkpoint of our own, as its artifact would hold it (fused, its
-    parameters rounded; eval, frozen), and metadata: `arguments`, `steps` and, if
-    the configuration has one, the name of the `degradation`.
+    parameters rounded; eval, frozen), and metadata: `arguments`, `steps` and, where the checkpoint
+    has them, what the run's own artifact says of it: `config_sha256`, `loss` and `degradation`.
 
     Raises:
         UserError: not such a checkpoint, or damaged, or its class is not known here.
@@ -79,10 +80,8 @@ def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     arguments = student_arguments(node)
     own = {k.removeprefix(STUDENT): v for k, v in tensors.items() if k.startswith(STUDENT)}
     network = build(str(path), str(node["_target_"]), arguments, own, plain=False)
-    metadata = {"arguments": arguments, "steps": content.get("global_step")}
-    degradation = content["hyper_parameters"].get("degradation") or {}
-    if "_target_" in degradation:
-        metadata["degradation"] = str(degradation["_target_"]).rpartition(".")[2].lower()
+    origin = dict(content.get(ORIGIN) or {})
+    metadata = {**origin, "arguments": arguments, "steps": content.get("global_step")}
     network = fuse_and_round(network).eval().requires_grad_(False)
     require_finite(str(path), network)
     return network, metadata
