@@ -22,7 +22,7 @@ from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.deploy.export import export
 from kd_lightning.files import SHIPPED_WEIGHTS
-from kd_lightning.models.artifact import load_artifact
+from kd_lightning.models.artifact import DIGEST, load_artifact
 from kd_lightning.models.interpolate import super_resolve, upscale
 from kd_lightning.models.network import Network
 from kd_lightning.models.pretrained import default_weights, find_weights, shipped
@@ -91,11 +91,13 @@ def test_shipped_student_keeps_its_promise(
 
 
 @pytest.mark.parametrize(
-    "path", sorted(SHIPPED_WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem
+    "path", sorted(SHIPPED_WEIGHTS.rglob("*.safetensors")), ids=lambda path: path.stem
 )
-def test_weights_say_how_they_were_made(path: Path) -> None:
+def test_weights_say_how_they_were_made_and_what_they_undo(path: Path) -> None:
     _, metadata = load_artifact(path)
     assert {"metrics", "config_sha256", "loss", "steps", "data", "licence"} <= metadata.keys()
+    assert metadata["degradation"].startswith("call-" if "call" in path.stem else "bicubic")
+    assert DIGEST in metadata
 
 
 @pytest.mark.slow

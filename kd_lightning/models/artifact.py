@@ -2,10 +2,12 @@
 
 Inference reads nothing else: no Lightning, no Hydra, no pickle. The header holds strings only;
 every value is JSON. Its keys: format and version of the writer, `architecture` (module.Class),
-`arguments` (which construct it), `scale` and `takes_lr`, and what the writer of the run added:
-`metrics`, `degradation` (the key of what the network was trained to undo), ...
+`arguments` (which construct it), `scale` and `takes_lr`, the digest of the tensors, and what the
+writer of the run added: `metrics`, `degradation` (the key of what the network was trained to undo),
+...
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +26,7 @@ from kd_lightning.models.lookup import find_class, qualified_name
 from kd_lightning.models.network import ModelInfo, Network, fuse, fuse_and_round, model_info
 
 FORMAT = "kd_lightning/1"
+DIGEST = "tensors_sha256"
 SIDE = 16  # pixels, at least, of the image on which a network and its twin are compared
 SAME = 1e-4  # largest difference between the two, in units of [0, 1]
 
@@ -56,6 +59,7 @@ def save_artifact(
         "arguments": dict(arguments),
         "scale": info.scale,
         "takes_lr": info.takes_lr,
+        DIGEST: tensors_digest(network.state_dict()),
     }
     strings = {key: as_json(value) for key, value in header.items()}
     write_atomic(path, _serialised(str(path), network, strings))
@@ -105,12 +109,7 @@ def load_artifact(path: str | Path) -> tuple[Network, dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; give the .safetensors of a finished run")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
+    header, tensors = read_safetensors(path)
     try:
         metadata = {key: json.loads(value) for key, value in header.items()}
     except (ValueError, RecursionError):
@@ -128,6 +127,36 @@ def load_artifact(path: str | Path) -> tuple[Network, dict[str, Any]]:
     network = network.eval().requires_grad_(False)
     require_finite(str(path), network)
     return network, metadata
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The header and the tensors of a file, an artifact or not.
+
+    Raises:
+        UserError: it is no such file, or its tensors are not those whose digest it states, as
+            artifacts do: an interrupted download may leave zeros, of which images can be made.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
+    if DIGEST in header and header[DIGEST] != as_json(tensors_digest(tensors)):
+        raise UserError(
+            f"{path}: damaged, its weights are not those that were written: download or copy it "
+            "again"
+        )
+    return header, tensors
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) of names, dtypes, shapes and bytes, whatever the order in the file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def build(

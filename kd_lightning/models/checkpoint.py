@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from kd_lightning.errors import UserError
-from kd_lightning.models.artifact import build, require_finite
+from kd_lightning.models.artifact import build, read_safetensors, require_finite
 from kd_lightning.models.network import Network, fuse_and_round
 from kd_lightning.models.swinir import SwinIR
 
@@ -30,15 +28,15 @@ def read_state(path: Path) -> State:
     one, BasicSR's `net_g_*.pth`, or a training checkpoint of our own, whose student it is.
 
     Raises:
-        UserError: no such file, not loadable without unpickling objects, or no state dict.
+        UserError: no such file, not loadable without unpickling objects, damaged, or no state dict.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)[1]
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(
             f"{path}: not readable as plain tensors ({reason}); give a .safetensors, or a .pth "

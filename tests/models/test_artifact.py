@@ -2,9 +2,11 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
@@ -13,12 +15,15 @@ from torch import nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import (
+    DIGEST,
     FORMAT,
     check_any_size,
     check_saveable,
     load_artifact,
     save_artifact,
+    tensors_digest,
 )
+from kd_lightning.models.checkpoint import read_state
 from kd_lightning.models.rep import RepConv
 from kd_lightning.models.students import StudentCNN, StudentFast
 from tests import own_students
@@ -303,6 +308,65 @@ def test_bad_files_are_refused_by_name(tmp_path: Path) -> None:
         load_artifact(path)
 
 
+def zeroed(content: bytes) -> bytes:
+    """As an interrupted download leaves a file whose place was taken before."""
+    return content[: len(content) // 2] + bytes(len(content) - len(content) // 2)
+
+
+def flipped(content: bytes) -> bytes:
+    """A bit of the last weight."""
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def cast(content: bytes) -> bytes:
+    """To float16, the header as it was."""
+    tensors = {name: value.half() for name, value in safetensors.torch.load(content).items()}
+    return safetensors.torch.save(tensors, header_of(content))
+
+
+def swapped(content: bytes) -> bytes:
+    """Two layers of one shape."""
+    tensors = safetensors.torch.load(content)
+    tensors["body.2.weight"], tensors["body.4.weight"] = (
+        tensors["body.4.weight"],
+        tensors["body.2.weight"],
+    )
+    return safetensors.torch.save(tensors, header_of(content))
+
+
+def header_of(content: bytes) -> dict[str, str]:
+    size = int.from_bytes(content[:8], "little")
+    header: dict[str, str] = json.loads(content[8 : 8 + size])["__metadata__"]
+    return header
+
+
+@pytest.mark.parametrize("damage", [zeroed, flipped, cast, swapped])
+def test_damaged_weights_are_refused_in_one_line(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    arguments = {"width": 8, "depth": 5}
+    path = save_artifact(tmp_path / "s.safetensors", StudentFast(**arguments), arguments)
+    path.write_bytes(damage(path.read_bytes()))
+    for read in (load_artifact, read_state):
+        with pytest.raises(UserError, match=r"s\.safetensors: damaged.* copy it again$"):
+            read(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.bool, torch.complex64])
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
+def test_digest_is_of_name_dtype_shape_and_bytes(dtype: torch.dtype, shape: tuple) -> None:
+    tensors = {"a": torch.ones(shape, dtype=dtype), "b": torch.zeros(2)}
+    digest = tensors_digest(tensors)
+    assert digest == tensors_digest(dict(reversed(tensors.items())))
+    others = [
+        {"a": tensors["a"], "c": tensors["b"]},
+        {"a": tensors["a"].to(torch.int8), "b": tensors["b"]},
+        {"a": tensors["a"][None], "b": tensors["b"]},
+        {"a": tensors["a"], "b": torch.tensor([0.0, -0.0])},
+    ]
+    assert len({digest, *map(tensors_digest, others)}) == 5
+
+
 def test_truncated_and_foreign_weights_are_refused(tmp_path: Path) -> None:
     path = save_artifact(tmp_path / "s.safetensors", StudentCNN(), {})
     content = path.read_bytes()
@@ -312,6 +376,9 @@ def test_truncated_and_foreign_weights_are_refused(tmp_path: Path) -> None:
     path.write_bytes(content.replace(b"StudentCNN", b"StudentABC"))
     with pytest.raises(UserError, match=r"is a kd_lightning\.models\.students\.StudentABC"):
         load_artifact(path)
-    path.write_bytes(content.replace(b"body.0.bias", b"body.9.bias"))
+    undigested = content.replace(DIGEST.encode(), b"_" * len(DIGEST))  # as of version 0.1.0
+    path.write_bytes(undigested)
+    load_artifact(path)
+    path.write_bytes(undigested.replace(b"body.0.bias", b"body.9.bias"))
     with pytest.raises(UserError, match="tensors do not fit"):
         load_artifact(path)
