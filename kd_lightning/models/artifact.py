@@ -59,7 +59,6 @@ def save_artifact(
         "arguments": dict(arguments),
         "scale": info.scale,
         "takes_lr": info.takes_lr,
-        DIGEST: tensors_digest(network.state_dict()),
     }
     strings = {key: as_json(value) for key, value in header.items()}
     write_atomic(path, _serialised(str(path), network, strings))
@@ -155,7 +154,7 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -230,7 +229,7 @@ def _serialised(source: str, network: nn.Module, header: Mapping[str, str]) -> b
             name: tensor.detach().clone(memory_format=torch.contiguous_format)
             for name, tensor in state.items()
         }
-        return safetensors.torch.save(tensors, dict(header))
+        return safetensors.torch.save(tensors, {**header, DIGEST: as_json(tensors_digest(tensors))})
     except Exception as error:  # of several kinds
         reason = " ".join(str(error).split())[:160]
         raise UserError(
