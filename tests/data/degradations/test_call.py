@@ -73,9 +73,11 @@ def test_most_frames_are_coded_by_h264_and_two_codecs_stay_unseen() -> None:
 def test_at_scale_one_an_untouched_frame_is_the_image_and_a_soft_one_is_interpolated(
     hr: np.ndarray,
 ) -> None:
-    sharp = configured(1, "degradation.untouched=1.0")
+    alone = ("degradation.soft=0.0", "degradation.stills=0.0")
+    sharp = configured(1, "degradation.untouched=1.0", *alone)
     np.testing.assert_array_equal(sharp(hr, version_rng(0, "a", 0)), hr)
-    call = configured(1, "degradation.untouched=0.0", "degradation.soft=1.0")
+    alone = ("degradation.untouched=0.0", "degradation.stills=0.0")
+    call = configured(1, "degradation.soft=1.0", *alone)
     made = [call(hr, version_rng(0, "a", version)) for version in range(24)]
     assert 12 <= sum(np.array_equal(lr, soften(hr)) for lr in made) < 24
 
