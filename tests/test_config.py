@@ -14,10 +14,10 @@ from omegaconf.errors import ConfigIndexError, InterpolationKeyError
 
 from kd_lightning.commands.prepare import prepare
 from kd_lightning.commands.train import main
-from kd_lightning.config import FULL_ERROR, NO_OPTION, reason
 from kd_lightning.distill.job import job
 from kd_lightning.distill.run import resolved
 from kd_lightning.errors import UserError
+from kd_lightning.explain import FULL_ERROR, NO_OPTION, reason
 from tests.runs import CONF, ROOT, composed
 
 Refused = Callable[..., str]

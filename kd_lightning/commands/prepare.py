@@ -7,10 +7,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from kd_lightning.commands import VERSION
-from kd_lightning.config import CONFIG, check_keys, check_parts, one_line_errors, options_first
+from kd_lightning.config import CONFIG, check_keys, check_parts, options_first
 from kd_lightning.data.datamodule import TripletDataModule
 from kd_lightning.distill.losses import make_loss, uses_teacher
 from kd_lightning.errors import UserError
+from kd_lightning.explain import one_line_errors
 from kd_lightning.imports import named, without_imports
 from kd_lightning.models.lookup import import_modules
 from kd_lightning.values import check_values

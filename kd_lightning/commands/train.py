@@ -6,7 +6,8 @@ import hydra
 from omegaconf import DictConfig
 
 from kd_lightning.commands import VERSION
-from kd_lightning.config import CONFIG, one_line_errors, options_first
+from kd_lightning.config import CONFIG, options_first
+from kd_lightning.explain import one_line_errors
 from kd_lightning.imports import named, without_imports
 from kd_lightning.sweeps.command import resumed
 from kd_lightning.sweeps.plugins import register

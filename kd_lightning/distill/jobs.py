@@ -15,10 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from kd_lightning.config import fail, reason
 from kd_lightning.distill.marks import FAILED, PRUNED, Busy, Pruned
 from kd_lightning.distill.run import accepted
 from kd_lightning.errors import UserError
+from kd_lightning.explain import fail, reason
 from kd_lightning.files import write_atomic
 
 OURS = ("hydra._internal.core_plugins.basic_sweeper.", "hydra_plugins.kd_lightning.")

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from kd_lightning.config import fail
 from kd_lightning.distill.job import objective
 from kd_lightning.distill.lock import holder
 from kd_lightning.distill.marks import FAILED, PRUNED
 from kd_lightning.distill.metrics import make_metrics
+from kd_lightning.explain import fail
 from kd_lightning.files import write_json
 from kd_lightning.imports import named, options
 from kd_lightning.sweeps import command

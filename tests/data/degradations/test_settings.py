@@ -13,7 +13,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.config import reason, targets
+from kd_lightning.config import targets
 from kd_lightning.data.degradations import version_rng
 from kd_lightning.data.degradations.blur import Blur
 from kd_lightning.data.degradations.call import Call
@@ -21,6 +21,7 @@ from kd_lightning.data.degradations.h264 import H264
 from kd_lightning.data.degradations.jpeg import Jpeg
 from kd_lightning.data.degradations.noise import Noise
 from kd_lightning.data.degradations.vpx import Vpx
+from kd_lightning.explain import reason
 from kd_lightning.values import check_values
 from tests.runs import CONF, composed
 
