@@ -91,3 +91,25 @@ class Squeezed(PlainStudent):
     def forward(self, x: Tensor) -> Tensor:
         assert not (x.shape[-2] % 12 or x.shape[-1] % 12)
         return x + self.body(x) * self.squeeze(x)
+
+
+class Seeded(PlainStudent):
+    """Draws fixed weights from a number that is no size."""
+
+    def __init__(self, seed: int, scale: int = 2, width: int = 6) -> None:
+        super().__init__(scale, width)
+        generator = torch.Generator().manual_seed(seed)
+        kernel = torch.rand(3, 3, 3, 3, generator=generator) / 27
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + F.conv2d(x, self.kernel, padding=1)
+
+
+class Layered(PlainStudent):
+    """Its arguments size what is no weight: layers that hold little, and a table."""
+
+    def __init__(self, layers: int = 1, table: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.PReLU() for _ in range(layers))
+        self.register_buffer("table", torch.zeros(table), persistent=False)

@@ -24,6 +24,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.files import as_json, write_atomic
 from kd_lightning.models.lookup import find_class, qualified_name
 from kd_lightning.models.network import ModelInfo, Network, fuse, fuse_and_round, model_info
+from kd_lightning.models.plausible import require_plausible
 
 FORMAT = "kd_lightning/1"
 DIGEST = "tensors_sha256"
@@ -175,7 +176,7 @@ def build(
         UserError: the class is not known, or does not take the arguments or the tensors.
     """
     network_class = find_class(architecture, source)
-    _require_plausible(source, network_class, arguments, tensors)
+    require_plausible(source, network_class, arguments, tensors)
     try:
         network = network_class(**arguments)
         network = fuse(network) if plain else network
@@ -235,26 +236,6 @@ def _serialised(source: str, network: nn.Module, header: Mapping[str, str]) -> b
         raise UserError(
             f"{source}: its state cannot be written: {reason}; keep plain tensors"
         ) from None
-
-
-def _require_plausible(
-    source: str, network_class: type, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> None:
-    """UserError where the arguments ask for far more than the file holds, before any memory is
-    taken for it."""
-    held = sum(tensor.numel() for tensor in tensors.values())
-    for key, value in arguments.items():
-        numbers = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(number, int) and number > max(held, 4096) for number in numbers):
-            raise UserError(f"{source}: {key}={value} does not fit its {held} weights")
-    try:
-        with torch.device("meta"):
-            state = network_class(**arguments).state_dict()
-    except Exception:  # anybody's class may need real memory; its own error comes later
-        return
-    asked = sum(tensor.numel() for tensor in state.values())
-    if asked > 100 * held + 10_000_000:
-        raise UserError(f"{source}: its arguments ask for {asked} weights, it holds {held}")
 
 
 def _names(value: Any) -> set[str]:

@@ -17,6 +17,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import (
     DIGEST,
     FORMAT,
+    build,
     check_any_size,
     check_saveable,
     load_artifact,
@@ -382,3 +383,22 @@ def test_truncated_and_foreign_weights_are_refused(tmp_path: Path) -> None:
     path.write_bytes(undigested.replace(b"body.0.bias", b"body.9.bias"))
     with pytest.raises(UserError, match="tensors do not fit"):
         load_artifact(path)
+
+
+@pytest.mark.parametrize("seed", [0, 20240101, -(2**40), 2**62])
+def test_whole_numbers_that_size_nothing_are_arguments_like_others(
+    tmp_path: Path, seed: int
+) -> None:
+    network = own_students.Seeded(seed)
+    path = save_artifact(tmp_path / "s.safetensors", network, {"seed": seed})
+    x = torch.rand(1, 3, 9, 8)
+    torch.testing.assert_close(load_artifact(path)[0](x), network(x))
+
+
+@pytest.mark.parametrize("arguments", [{"layers": 10**9}, {"table": 10**12}])
+def test_whole_numbers_that_would_fill_the_memory_without_weights_are_refused(
+    arguments: dict[str, int],
+) -> None:
+    held = own_students.Layered().state_dict()
+    with pytest.raises(UserError, match=r"f: .* does not fit its [0-9]+ weights"):
+        build("f", "tests.own_students.Layered", arguments, held)
