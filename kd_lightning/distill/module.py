@@ -19,7 +19,7 @@ from kd_lightning.distill.features import FeatureDistillation
 from kd_lightning.distill.losses import checked_terms
 from kd_lightning.distill.metrics import ImageScores, log_name
 from kd_lightning.distill.monitored import check_monitors, logs_others, scored_on, scores_of
-from kd_lightning.distill.schedules import refusals, spans_the_run
+from kd_lightning.distill.schedules import check_optimizer, refusals, spans_the_run
 from kd_lightning.errors import UserError
 from kd_lightning.models.checkpoint import ORIGIN
 from kd_lightning.models.network import Network
@@ -298,6 +298,7 @@ class DistillationModule(LightningModule):
         """The optimizer and its schedule. Raises UserError for a value that they refuse."""
         with refusals("optimizer"):
             optimizer = self.make_optimizer(self.parameters())
+        check_optimizer(optimizer)
         length = {}
         if spans_the_run(self.make_scheduler):
             epochs, steps = self.trainer.max_epochs, self.trainer.estimated_stepping_batches

@@ -1,14 +1,21 @@
-"""Learning-rate schedules: one that torch lacks, and what a run asks of them."""
+"""Learning-rate schedules: one that torch lacks, and what a run asks of them and of optimizers."""
 
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from kd_lightning.errors import UserError
+
+# Of torch's, those that fail at the first step.
+UNFIT: dict[type[Optimizer], str] = {
+    LBFGS: "evaluates the loss several times a step and wants weights that are contiguous in "
+    "memory, and here it is evaluated once, with weights in channels_last",
+    SparseAdam: "wants sparse gradients, and those of a student are dense",
+}
 
 
 class OneCycle(OneCycleLR):
@@ -43,6 +50,13 @@ class OneCycle(OneCycleLR):
 def spans_the_run(make_scheduler: Callable[..., LRScheduler]) -> bool:
     """Whether a schedule is made for the length of the run, like OneCycle."""
     return "total_steps" in inspect.signature(make_scheduler).parameters
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Raises UserError for one that cannot train a student."""
+    name, reason = type(optimizer).__name__, UNFIT.get(type(optimizer))
+    if reason:
+        raise UserError(f"optimizer: {name} {reason}; give optimizer=adamw or another")
 
 
 @contextmanager
