@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, at moments from which a run resumes exactly."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from kd_lightning.distill.monitored import scored_on
 from kd_lightning.distill.plain import check_states, plain
@@ -51,10 +53,27 @@ class RunCheckpoint(ModelCheckpoint):
 
     Nothing is saved between a step and the validation that follows it: Lightning would resume
     without that validation. A callback without a monitor saves after it, whatever the step.
-    What was best on other images, or by other metrics, is no best any more.
+    What was best on other images, or by other metrics, is no best any more. Of files that others
+    have surpassed a resumed run may still ask for one, so they go when the next checkpoints of the
+    run are there.
+
+    Raises:
+        ValueError: `save_top_k` is 0, or keeps several files of one name.
     """
 
     scored_on = ""  # names the images and the metrics
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.surpassed: list[str] = []
+        if self.save_top_k == 0:
+            raise ValueError("save_top_k=0 saves nothing: give null in place of the callback")
+        varies = self.filename is None or re.search(r"\{step\b", self.filename)
+        if self.monitor and self.save_top_k != 1 and not varies:
+            raise ValueError(
+                f"save_top_k={self.save_top_k} keeps several files, and filename={self.filename} "
+                "may name one like another: put {step} into it, 'filename=\"best_{step}\"'"
+            )
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -66,6 +85,21 @@ class RunCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
         check_states(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.remove_surpassed(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        super().on_train_end(trainer, pl_module)
+        self.remove_surpassed(trainer)
+
+    def remove_surpassed(self, trainer: Trainer) -> None:
+        for path in set(self.surpassed) - self.best_k_models.keys():
+            trainer.strategy.remove_checkpoint(path)
+        self.surpassed = []
+
+    def _remove_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        self.surpassed.append(filepath)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if not validation_follows(trainer):
@@ -88,7 +122,19 @@ class RunCheckpoint(ModelCheckpoint):
             state |= {"kth_best_model_path": "", "kth_value": self.kth_value}
             if self.monitor:
                 rank_zero_only(print)(f"other validation: the best {self.monitor} counts from here")
+        if self.monitor and self.save_top_k > 0:
+            state |= best_of(state["best_k_models"], self.save_top_k, self.mode)
         super().load_state_dict(state)
+
+
+def best_of(scores: dict[str, Tensor], k: int, mode: str) -> dict[str, Any]:
+    """What the state of a `ModelCheckpoint` that keeps `k` files says of these: a run may have kept
+    more before."""
+    ranked = sorted(scores, key=lambda path: float(scores[path]), reverse=mode == "max")[:k]
+    kept = {"best_k_models": {path: scores[path] for path in ranked}}
+    if len(ranked) < k:
+        return kept
+    return {**kept, "kth_best_model_path": ranked[-1], "kth_value": scores[ranked[-1]]}
 
 
 def validation_follows(trainer: Trainer) -> bool:

@@ -90,7 +90,8 @@ def finished(cfg: DictConfig, folder: Path) -> bool:
 def objective(folder: Path) -> float | None:
     """The best value of what the checkpoints of the run monitor; None where there is none."""
     try:
-        states = read_checkpoint(folder / "checkpoints" / "best.ckpt")["callbacks"].values()
+        best, last = (folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+        states = read_checkpoint(best if best.is_file() else last)["callbacks"].values()
     except UserError:
         return None
     scores = (state["best_model_score"] for state in states if state.get("monitor"))

@@ -21,7 +21,8 @@ from kd_lightning.distill.metrics import make_metrics
 from kd_lightning.distill.module import DistillationModule
 from kd_lightning.distill.processes import cluster, is_first_process, processes
 from kd_lightning.distill.publish import use_data
-from kd_lightning.distill.results import RESULTS, origin_of, save_results
+from kd_lightning.distill.restored import RestoredTrainer
+from kd_lightning.distill.results import FormerResults, origin_of, save_results
 from kd_lightning.distill.resume import Resume, accept
 from kd_lightning.distill.schedules import spans_the_run
 from kd_lightning.distill.summary import summary
@@ -107,7 +108,7 @@ def train(cfg: DictConfig) -> float | None:
     try:
         trainer: Trainer = instantiate(
             cfg.trainer,
-            callbacks=callbacks,
+            callbacks=[RestoredTrainer(), FormerResults(folder), *callbacks],
             logger=make_loggers(cfg, resume and resume.step),
             plugins=[AtomicCheckpointIO(), *cluster()],
         )
@@ -115,8 +116,6 @@ def train(cfg: DictConfig) -> float | None:
         with processes(trainer, checkpoint):
             if is_first_process():
                 use_data(trainer.loggers, data.manifests())
-                for name in RESULTS:  # of a run that goes on they are not its own any more
-                    (folder / name).unlink(missing_ok=True)
             started = time.perf_counter()
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
             minutes = (time.perf_counter() - started) / 60

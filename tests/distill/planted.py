@@ -28,11 +28,29 @@ class Dies(Callback):
             raise UserError("planted: this process has a reason")
 
 
+class Fails(Callback):
+    """Raises before the first step."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        raise UserError("planted: no step")
+
+
 class Logs(Callback):
     """Logs a score of its own, which is that of the epoch."""
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         pl_module.log("val/mine", float(trainer.current_epoch))
+
+
+class Stops(Callback):
+    """Ends the run at the second epoch, by a score that it reads at this moment."""
+
+    def __init__(self, moment: str) -> None:
+        setattr(self, moment, self.stop)
+
+    def stop(self, trainer: Trainer, *args: Any) -> None:
+        seen = trainer.callback_metrics["images"] > 0
+        trainer.should_stop = trainer.should_stop or bool(seen and trainer.current_epoch == 1)
 
 
 class Bicubic(nn.Module):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kd_lightning.distill.checkpoints import AtomicCheckpointIO, relocated
+from kd_lightning.distill.checkpoints import AtomicCheckpointIO, RunCheckpoint, best_of, relocated
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
 from tests.runs import tiny_run
@@ -74,6 +74,38 @@ def test_the_state_of_a_moved_callback_names_files_of_its_folder() -> None:
     assert moved["last_model_path"] == "/new/last.ckpt"
     assert moved["best_k_models"] == {"/new/best.ckpt": torch.tensor(0.5)}
     assert moved["best_model_score"] == 0.5
+
+
+@pytest.mark.parametrize("k", [-1, 0, 2, 3])
+@pytest.mark.parametrize("filename", ["best", "{epoch}", "{val/ssim:.2f}"])
+def test_files_of_one_name_are_not_kept_side_by_side(k: int, filename: str) -> None:
+    with pytest.raises(ValueError, match=f"save_top_k={k} .*" + ("" if k == 0 else r"\{step\}")):
+        RunCheckpoint("folder", filename, monitor="val/ssim", save_top_k=k)
+
+
+@pytest.mark.parametrize("filename", [None, "{step}", "best_{step:06d}"])
+def test_files_of_different_names_are_kept(filename: str | None) -> None:
+    for k in (-1, 1, 2):
+        RunCheckpoint("folder", filename, monitor="val/ssim", save_top_k=k)
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_a_run_that_keeps_fewer_files_than_before_goes_on_from_the_best(k: int, mode: str) -> None:
+    better = max if mode == "max" else min
+    for seed in range(20):
+        rng = random.Random(seed)
+        scores = {f"{n}.ckpt": torch.tensor(rng.random()) for n in range(rng.randint(0, 8))}
+        state = best_of(scores, k, mode)
+        kept = state["best_k_models"]
+        assert len(kept) == min(k, len(scores))
+        if kept:
+            assert better(kept.values()) == better(scores.values())
+        worse = max if mode == "min" else min
+        assert ("kth_value" in state) == (len(kept) == k)
+        assert state.get("kth_value", worse(kept.values(), default=None)) == worse(
+            kept.values(), default=None
+        )
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import torch
 from PIL import Image
 
 from kd_lightning.distill.checkpoints import AtomicCheckpointIO
+from kd_lightning.distill.results import RESULTS
 from kd_lightning.distill.run import train
 from kd_lightning.errors import UserError
 from kd_lightning.models.artifact import load_artifact
+from kd_lightning.models.checkpoint import load_checkpoint
+from kd_lightning.models.network import fuse_and_round
 from tests.runs import CONF, ROOT, tiny_run
 
 SCHEDULERS = sorted(file.stem for file in (CONF / "scheduler").glob("*.yaml"))
@@ -28,15 +32,19 @@ SMALL = (
 
 
 @pytest.fixture
-def snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
-    """Copies of the run folder as it was right after each checkpoint: what a kill leaves."""
+def snapshots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[list[Path]]:
+    """Copies of the run folder as it was right after each last.ckpt, or each checkpoint of another
+    pattern: what a kill leaves."""
+    pattern = getattr(request, "param", "last.ckpt")
     taken: list[Path] = []
     save = AtomicCheckpointIO.save_checkpoint
 
     def saved(self: AtomicCheckpointIO, checkpoint: dict, path: str, **kwargs: Any) -> None:
         save(self, checkpoint, path, **kwargs)
         run = Path(path).parent.parent
-        if run.name == "whole" and Path(path).name == "last.ckpt":
+        if run.name == "whole" and fnmatch(Path(path).name, pattern):
             copy = tmp_path / f"{len(taken)}_step_{checkpoint['global_step']}"
             taken.append(Path(shutil.copytree(run, copy)))
 
@@ -94,7 +102,11 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
     )
     assert meta["config_sha256"] == expected["config_sha256"]
     assert_same(student.state_dict(), undisturbed.state_dict(), ours.name)
-    for name in ("last.ckpt", "best.ckpt"):
+    names, expected = (
+        {path.name for path in (run / "checkpoints").iterdir()} for run in (ours, theirs)
+    )
+    assert names == expected, ours.name
+    for name in names:
         ckpt, other = (
             torch.load(run / "checkpoints" / name, weights_only=True) for run in (ours, theirs)
         )
@@ -115,6 +127,95 @@ def assert_same(ours: Any, theirs: Any, what: str) -> None:
             assert_same(one, other, f"{what}[{number}]")
     else:
         assert ours == theirs, what
+
+
+@pytest.mark.parametrize("snapshots", ["*.ckpt"], indirect=True)
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("k", [1, 2, -1])
+def test_the_best_of_several_kept_checkpoints_is_tested_after_a_kill_too(
+    k: int, mode: str, tmp_path: Path, photos: Path, snapshots: list[Path]
+) -> None:
+    """Scores rise, so by the mode `min` the first is the best and stays so."""
+    options = (
+        *(*SMALL, f"+callbacks.best.save_top_k={k}", f"callbacks.best.mode={mode}"),
+        *("callbacks.best.filename='best_{step}'", "trainer.max_epochs=3"),
+    )
+    whole = tmp_path / "whole"
+    train(tiny_run(whole, photos, *options))
+    best = 12 if mode == "max" else 4
+    steps = {1: [best], 2: [8, 12] if mode == "max" else [4, 8], -1: [4, 8, 12]}[k]
+    kept = {f"best_{step}.ckpt" for step in steps}
+    assert {path.name for path in (whole / "checkpoints").iterdir()} == kept | {"last.ckpt"}
+    student, metadata = load_artifact(whole / "student.safetensors")
+    assert metadata["steps"] == best
+    trained, _ = load_checkpoint(whole / "checkpoints" / f"best_{best}.ckpt")
+    assert_same(student.state_dict(), fuse_and_round(trained).state_dict(), "artifact")
+    for killed in snapshots:
+        last = killed / "checkpoints" / "last.ckpt"
+        if last.exists():
+            train(tiny_run(killed, photos, *options, f"ckpt_path={last}"))
+            assert_same_run(killed, whole)
+
+
+EARLY = (
+    "{_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/psnr_y, mode: min, "
+    "patience: 1%s}"
+)
+STOPS = {
+    "at the epoch's end": (EARLY % "",),
+    "in the validation": (EARLY % ", check_on_train_epoch_end: false",),
+    "every other epoch": (EARLY % "", "trainer.check_val_every_n_epoch=2"),
+    "at the end of each other epoch": (
+        *(EARLY % ", check_on_train_epoch_end: true, strict: false",),
+        "trainer.check_val_every_n_epoch=2",
+    ),
+    "within an epoch": (EARLY % "", "+trainer.val_check_interval=0.5"),
+    "not at all": ((EARLY % "").replace("min", "max"), "trainer.max_epochs=3"),
+    "by a callback of one's own": (
+        "{_target_: tests.distill.planted.Stops, moment: on_train_epoch_end}",
+    ),
+    "by another": ("{_target_: tests.distill.planted.Stops, moment: on_validation_end}",),
+}
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_a_run_that_is_stopped_early_is_so_after_a_kill_and_stays_so(
+    kind: str, tmp_path: Path, photos: Path, snapshots: list[Path]
+) -> None:
+    """Scores rise, so by the mode `min` the second validation ends it."""
+    stop, *others = STOPS[kind]
+    options = (*SMALL, "trainer.max_epochs=6", f"+callbacks.stop={stop}")
+    whole = tmp_path / "whole"
+    train(tiny_run(whole, photos, *options, *others))
+    last = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] < 24
+    for killed in [*snapshots, whole]:
+        path = killed / "checkpoints" / "last.ckpt"
+        expected = shutil.copytree(whole, tmp_path / "expected", dirs_exist_ok=True)
+        train(tiny_run(killed, photos, *options, *others, f"ckpt_path={path}"))
+        assert_same_run(killed, expected)
+
+
+def test_a_run_goes_on_without_what_has_stopped_it(tmp_path: Path, photos: Path) -> None:
+    stop = "+callbacks.stop=" + STOPS["in the validation"][0]
+    options = (*SMALL, "trainer.max_epochs=3")
+    train(tiny_run(tmp_path, photos, *options, stop))
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 8
+    train(tiny_run(tmp_path, photos, *options, f"ckpt_path={last}"))
+    assert torch.load(last, weights_only=True)["global_step"] == 12
+
+
+def test_results_stay_until_a_run_goes_on(stopped: Path, photos: Path, tmp_path: Path) -> None:
+    """It may fail before its first step."""
+    run = tmp_path / "run"
+    shutil.copytree(stopped, run)
+    results = {name: (run / name).read_bytes() for name in RESULTS}
+    options = (*SMALL, "trainer.max_epochs=3", f"ckpt_path={run}/checkpoints/last.ckpt")
+    fails = "{_target_: tests.distill.planted.Fails}"
+    with pytest.raises(UserError, match="planted"):
+        train(tiny_run(run, photos, *options, f"+callbacks.fails={fails}"))
+    assert {name: (run / name).read_bytes() for name in RESULTS} == results
 
 
 @pytest.fixture(scope="module")
