@@ -80,7 +80,8 @@ class RunCheckpoint(ModelCheckpoint):
         self.scored_on = scored_on(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "scored_on": self.scored_on}
+        own = {"scored_on": self.scored_on, "surpassed": list(self.surpassed)}
+        return {**super().state_dict(), **own}
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
@@ -122,6 +123,7 @@ class RunCheckpoint(ModelCheckpoint):
             state |= {"kth_best_model_path": "", "kth_value": self.kth_value}
             if self.monitor:
                 rank_zero_only(print)(f"other validation: the best {self.monitor} counts from here")
+        self.surpassed = state["surpassed"]
         if self.monitor and self.save_top_k > 0:
             state |= best_of(state["best_k_models"], self.save_top_k, self.mode)
         super().load_state_dict(state)
@@ -155,5 +157,6 @@ def relocated(state: dict[str, Any], folder: str) -> dict[str, Any]:
         **state,
         **{name: moved(state[name]) for name in paths},
         "best_k_models": best,
+        "surpassed": [moved(path) for path in state.get("surpassed", [])],
         "dirpath": folder,
     }
