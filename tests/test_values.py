@@ -44,6 +44,14 @@ def test_every_value_that_ships_has_the_type_of_its_parameter(choice: str) -> No
         ("data.val=[]", "data.val=[]: a run validates; give data.val=[FOLDER], or data.split="),
         ("data.subset=0", "data.subset=0: give at least 1"),
         ("data.train_downscale=0", "data.train_downscale=0: give at least 1"),
+        (
+            "+trainer.accumulate_grad_batches=0",
+            "trainer.accumulate_grad_batches=0: give at least 1",
+        ),
+        ("+trainer.max_steps=-2", "trainer.max_steps=-2: give at least -1"),
+        ("+trainer.num_nodes=0", "trainer.num_nodes=0: give at least 1"),
+        ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: give at least 0"),
+        ("trainer.num_sanity_val_steps=-2", "trainer.num_sanity_val_steps=-2: give at least -1"),
         ("trainer.check_val_every_n_epoch=0", "trainer.check_val_every_n_epoch=0: give at least 1"),
         (
             "callbacks.pictures.every_n_epochs=0",
