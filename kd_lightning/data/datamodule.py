@@ -38,11 +38,12 @@ from kd_lightning.data.selection import (
     folders_of,
     identity,
     some_images,
+    warn_of_overlap,
     whole_images,
 )
 from kd_lightning.data.sources import Source, fetch_automatic
 from kd_lightning.data.store import MANIFEST
-from kd_lightning.data.triplets import Recipe, SizeMismatch, Triplets, open_triplets
+from kd_lightning.data.triplets import Recipe, SizeMismatch, Triplets, lr_folder, open_triplets
 from kd_lightning.download import home
 from kd_lightning.errors import UserError
 from kd_lightning.models.interpolate import upscale
@@ -165,6 +166,15 @@ class TripletDataModule(LightningDataModule):
         return any(triplets.teacher is not None for triplets, _ in self._val)
 
     @property
+    def degradation_words(self) -> str:
+        """What makes the LR images to train on, or where their files lie."""
+        recipe = self.train_recipe
+        there = (folder if folder.is_dir() else None for folder in self.train_folders)
+        found = {folder and lr_folder(folder, recipe) for folder in there}
+        words = [recipe.degradation.key if f is None else f"LR images of {f}" for f in found]
+        return ", ".join(sorted(words))
+
+    @property
     def test_names(self) -> list[str]:
         """The names of the test sets, in the order of the test loaders."""
         return list(self.test_folders)
@@ -216,8 +226,13 @@ class TripletDataModule(LightningDataModule):
             self._train, need, f"a crop of data.crop_size={self.geometry.hr} and its margin"
         )
         check_sizes([*self._val, *self._test.values()], SSIM_WINDOW, "the window of SSIM")
+        if stage == "fit":
+            warn_of_overlap(self._train, {"data.val": self._val, **self._named_tests()})
         if stage == "fit" and getattr(self.trainer, "limit_val_batches", 1) != 0:
             some_images(self._val, "val")
+
+    def _named_tests(self) -> dict[str, list[Selection]]:
+        return {f"data.test.{name}": [selection] for name, selection in self._test.items()}
 
     def train_dataloader(self) -> DataLoader[Any]:
         items = some_images(self._train, "train")

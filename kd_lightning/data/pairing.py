@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from kd_lightning.errors import UserError
@@ -44,11 +45,17 @@ def list_images(folder: Path) -> dict[str, Path]:
                 )
             files[stem] = path
     if others:
-        log.info("%s: %s", folder, describe(others))
+        say_once(f"{folder}: {describe(others)}")
     if not files:
         known = " ".join(READABLE)
         raise UserError(f"{folder}: no image in this folder ({known}); check data.root")
     return dict(sorted(files.items()))
+
+
+@cache
+def say_once(line: str, level: int = logging.INFO) -> None:
+    """Log what is found again each time that a run looks at its folders."""
+    log.log(level, line)
 
 
 def _require_unicode(path: Path, inside: str) -> None:

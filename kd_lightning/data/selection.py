@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader
 
 from kd_lightning.data.datasets import StoredImage, WholeImages, stored_images
+from kd_lightning.data.pairing import say_once
 from kd_lightning.data.triplets import Triplets
 from kd_lightning.errors import UserError
 
@@ -60,6 +62,31 @@ def identity(selections: Sequence[Selection]) -> str:
     """The same for the same images, wherever they lie."""
     content = [[t.hr.entries[stem].sha256, stem] for t, stems in selections for stem in stems]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def warn_of_overlap(train: Sequence[Selection], scored: Mapping[str, Sequence[Selection]]) -> None:
+    """Log which of the `scored` images, by key, are training images too: files of equal content."""
+    seen = set(_sources(train))
+    found = {
+        key: [file for digest, file in _sources(selections).items() if digest in seen]
+        for key, selections in scored.items()
+    }
+    if files := list(dict.fromkeys(file for both in found.values() for file in both)):
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        keys = ", ".join(key for key, both in found.items() if both)
+        say_once(
+            f"{keys}: {files[0]}{more} also trains the student, so the scores are too good",
+            logging.WARNING,
+        )
+
+
+def _sources(selections: Sequence[Selection]) -> dict[str, Path]:
+    """The HR files, by the hash of their content, which the stores know."""
+    return {
+        triplets.hr.entries[stem].source.sha256: triplets.files[stem]
+        for triplets, stems in selections
+        for stem in stems
+    }
 
 
 def whole_images(items: list[StoredImage], rank: int = 0, world: int = 1) -> DataLoader[Any]:

@@ -1,6 +1,5 @@
 """The stored triplets of one HR folder: which files they come from and which stores they fill."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,11 +7,9 @@ from typing import Any, Literal
 
 from kd_lightning.data.degradations.bicubic import Bicubic
 from kd_lightning.data.lr_images import LrImages
-from kd_lightning.data.pairing import list_images, pair
+from kd_lightning.data.pairing import list_images, pair, say_once
 from kd_lightning.data.store import FORMAT, ArrayStore, Origin, folder_id
 from kd_lightning.errors import UserError
-
-log = logging.getLogger(__name__)
 
 SizeMismatch = Literal["error", "resize", "pad"]
 
@@ -176,13 +173,20 @@ def _size_name(recipe: Recipe) -> str:
 
 def _lr_files(folder: Path, hr: dict[str, Path], recipe: Recipe) -> dict[str, Path] | None:
     """The LR files that the degradation knows of; shrunk HR images have none."""
+    files = lr_folder(folder, recipe)
+    if files is None:
+        return None
+    say_once(f"LR images: the files in {files}")
+    return pair(hr, files, recipe.scale, "LR image")
+
+
+def lr_folder(folder: Path, recipe: Recipe) -> Path | None:
+    """The folder of the LR files of an HR folder; None where the degradation makes LR images.
+    Raises UserError where neither can be."""
     if recipe.downscale > 1 or not hasattr(recipe.degradation, "files"):
         return None
-    lr_folder = recipe.degradation.files(folder)
-    if lr_folder is None:
-        return None
-    log.info("LR images: the files in %s", lr_folder)
-    return pair(hr, lr_folder, recipe.scale, "LR image")
+    files: Path | None = recipe.degradation.files(folder)
+    return files
 
 
 def _folder_outputs(

@@ -128,4 +128,5 @@ class ComparisonImages(Callback):
         columns = pictures.triplet_columns(batch, module.restore(batch))
         picture = pictures.comparison(columns, batch["hr"][0], batch["bicubic"][0])
         pictures.save(picture, self.folder / file)
-        log_image(trainer.loggers, key, picture, trainer.global_step)
+        # That of the scores' row, which a run that resumes after it keeps.
+        log_image(trainer.loggers, key, picture, max(trainer.global_step - 1, 0))

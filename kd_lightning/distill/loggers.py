@@ -111,18 +111,20 @@ class RunCSVLogger(Logger):
 
 
 class RunTensorBoardLogger(TensorBoardLogger):
-    """TensorBoard's events in `<folder>/tensorboard`.
+    """TensorBoard's events in `<folder>/tensorboard`; of a resumed run it shows none that the
+    killed one has had since the checkpoint.
 
     Args:
         folder: the run folder.
+        resume_step: optimizer step of the checkpoint that the run continues, or None.
 
     Raises:
         UserError: TensorBoard is not installed.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, resume_step: int | None = None) -> None:
         try:
-            super().__init__(save_dir=folder, name=None, version="tensorboard")
+            super().__init__(folder, name=None, version="tensorboard", purge_step=resume_step)
         except ModuleNotFoundError as error:
             raise UserError(
                 "logger=tensorboard needs the extra: pip install 'kd_lightning[tensorboard]'"

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def train(cfg: DictConfig) -> float | None:
             raise UserError(
                 f"{key}.scale={scale}: the run has scale={cfg.scale}; give scale= alone"
             )
-    tell(summary(config, student, teacher, data.recipe.degradation))
+    tell(summary(config, student, teacher, data.degradation_words))
     if cfg.init_from is not None and resume is None:
         start = load_init_from(student, cfg.init_from)
         tell(f"starting from {start}{other_arguments(start, student, arguments)}")
@@ -172,10 +173,10 @@ def precision_for_device(cfg: DictConfig, say: bool = True) -> None:
 
 
 def make_loggers(cfg: DictConfig, resume_step: int | None) -> list[Any]:
-    loggers = {name: instantiate(node) for name, node in (cfg.logger or {}).items()}
+    loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
     return [
-        logger(resume_step=resume_step) if name == "csv" else logger
-        for name, logger in loggers.items()
+        logger(resume_step=resume_step) if isinstance(logger, partial) else logger
+        for logger in loggers
     ]
 
 

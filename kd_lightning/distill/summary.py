@@ -9,16 +9,16 @@ from torch import nn
 from kd_lightning.models.network import fuse
 
 
-def summary(config: Mapping[str, Any], student: nn.Module, teacher: Any, degradation: Any) -> str:
+def summary(config: Mapping[str, Any], student: nn.Module, teacher: Any, degradation: str) -> str:
     """Student, teacher, data, loss, length and folder of the run with this resolved
-    configuration; one line each."""
+    configuration; one line each. `degradation` says where LR images come from."""
     data, trainer, loss = config["data"], config["trainer"], config["loss"]
     side = data["crop_size"]
     steps = _steps(data, trainer)
     lines = {
         "student": f"{type(student).__name__}, {_parameters(student)}",
         "teacher": getattr(teacher, "name", None) or getattr(teacher, "key", "none"),
-        "data": f"{data['root']}, x{config['scale']}, {degradation.key}",
+        "data": f"{data['root']}, x{config['scale']}, {degradation}",
         "loss": ", ".join(_settings(loss)),
         "training": (
             f"{trainer['max_epochs']} epochs of {steps} steps, {data['batch_size']} crops of "

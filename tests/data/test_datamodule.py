@@ -1,6 +1,7 @@
 """`TripletDataModule`: what is in its batches, and that they do not depend on who reads them."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +46,36 @@ def test_a_training_batch_holds_float_triplets(make_data: Make) -> None:
 
 def test_without_a_teacher_there_is_no_teacher_in_a_batch(make_data: Make) -> None:
     assert set(batches(make_data(teacher=None))[0]) == {"lr", "bicubic", "hr"}
+
+
+def test_images_that_train_and_are_scored_are_named_in_one_line(
+    make_data: Make, data_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever they are called."""
+    make_data(teacher=None, crop_size=16).setup("fit")
+    assert "also trains" not in caplog.text
+    for number in (0, 1):
+        name = f"{number:04}.png"
+        shutil.copy(data_root / "valid_HR" / name, data_root / "train_HR" / f"other_{name}")
+    for _ in range(2):
+        make_data(teacher=None, crop_size=16).setup("fit")
+    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert line.startswith(f"data.val, data.test.valid: {data_root}/valid_HR/0000.png and 1 more ")
+
+
+def test_lr_files_of_ones_own_are_said_once_and_in_the_header(
+    make_data: Make, data_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert make_data(teacher=None).degradation_words == "bicubic"
+    folder = data_root / "train_LR_bicubic" / "X2"
+    folder.mkdir(parents=True)
+    for file in (data_root / "train_HR").iterdir():
+        image = Image.open(file)
+        image.resize((image.width // 2, image.height // 2)).save(folder / file.name)
+    for _ in range(2):
+        assert make_data(teacher=None).degradation_words == f"LR images of {folder}"
+    assert caplog.text.count(f"LR images: the files in {folder}") == 1
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kd_lightning.distill.loggers import RunCSVLogger, RunMLflowLogger
+from kd_lightning.distill.loggers import RunCSVLogger, RunMLflowLogger, RunTensorBoardLogger
 from kd_lightning.distill.publish import log_file, log_image, log_summary, use_data
 
 
@@ -29,6 +29,21 @@ def test_rows_are_kept_when_a_new_column_comes(tmp_path: Path) -> None:
     logger.log_metrics({"a": 0.25}, 2)
     logger.finalize("success")
     assert (tmp_path / "metrics.csv").read_text() == "a,loss,step\n,0.5,1\n0.25,,2\n"
+
+
+def test_tensorboard_shows_no_step_twice_after_a_kill(tmp_path: Path) -> None:
+    """A killed run has had steps since its last checkpoint."""
+    pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for resume_step, steps in ((None, range(11)), (8, range(8, 16))):
+        logger = RunTensorBoardLogger(str(tmp_path), resume_step)
+        for step in steps:
+            logger.log_metrics({"loss": 1.0}, step)
+        logger.save()
+    shown = EventAccumulator(str(tmp_path / "tensorboard"))
+    shown.Reload()
+    assert [event.step for event in shown.Scalars("loss")] == list(range(16))
 
 
 @pytest.mark.slow

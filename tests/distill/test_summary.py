@@ -16,8 +16,8 @@ def test_summary_names_student_teacher_data_loss_and_length() -> None:
         *("student=student_rep", "loss=hybrid_gradient", "data.root=photos", "scale=2"),
         *("data.batch_size=8", "data.samples_per_epoch=800", "trainer.max_epochs=3"),
     )
-    teacher, degradation = instantiate(cfg.teacher), instantiate(cfg.degradation)
-    said = summary(resolved(cfg), instantiate(cfg.student), teacher, degradation)
+    teacher = instantiate(cfg.teacher)
+    said = summary(resolved(cfg), instantiate(cfg.student), teacher, "bicubic")
     lines = dict(line.split(maxsplit=1) for line in said.splitlines())
     assert lines["student"].startswith("StudentFast, ")
     assert lines["student"].endswith(" parameters, 71,692 fused")
@@ -29,7 +29,7 @@ def test_summary_names_student_teacher_data_loss_and_length() -> None:
 
 def test_summary_of_a_run_without_a_teacher() -> None:
     cfg = composed(Path("x"), "teacher=none", "loss.teacher_weight=0")
-    said = summary(resolved(cfg), instantiate(cfg.student), None, instantiate(cfg.degradation))
+    said = summary(resolved(cfg), instantiate(cfg.student), None, "bicubic")
     assert "teacher     none" in said.splitlines()
 
 
@@ -47,5 +47,5 @@ def test_summary_of_a_run_without_a_teacher() -> None:
 def test_summary_counts_the_steps_that_an_epoch_has(overrides: list[str], steps: int) -> None:
     sizes = ("data.batch_size=8", "data.samples_per_epoch=800", "teacher=none")
     cfg = composed(Path("x"), *sizes, "loss.teacher_weight=0", *overrides)
-    said = summary(resolved(cfg), instantiate(cfg.student), None, instantiate(cfg.degradation))
+    said = summary(resolved(cfg), instantiate(cfg.student), None, "bicubic")
     assert f" epochs of {steps} steps, " in said
