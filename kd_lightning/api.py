@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -15,7 +15,13 @@ from torch import Tensor
 
 from kd_lightning.deploy.backends.backend import Precision, Runner
 from kd_lightning.deploy.backends.select import open_weights
-from kd_lightning.deploy.enhance import enhance, enhance_frames, enhance_tensor, untrained_scale
+from kd_lightning.deploy.enhance import (
+    enhance,
+    enhance_frames,
+    enhance_tensor,
+    refuse_empty,
+    untrained_scale,
+)
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.images import ImageData, from_pillow, to_pillow
 from kd_lightning.models.pretrained import default_weights, find_weights
@@ -136,6 +142,7 @@ class Enhancer:
         return enhance_frames(self.runner, frames, self.scale, self.tile)
 
     def _pillow(self, image: Image.Image) -> Image.Image:
+        refuse_empty((image.height, image.width))
         small = from_pillow(image)
         large = enhance(self.runner, small.pixels, self.scale, self.tile)
         return to_pillow(ImageData(large, small.metadata))
@@ -148,7 +155,7 @@ class Enhancer:
                 f"{pixels.dtype} array {pixels.shape}: give (height, width) or (height, width, 1 "
                 "to 4 channels) of uint8 or uint16"
             )
-        _refuse_empty(image.shape)
+        refuse_empty(image.shape)
         out = enhance(self.runner, np.array(image, kind), self.scale, self.tile)
         out = out.astype(pixels.dtype, copy=False)
         return out[..., 0] if pixels.ndim == 2 else out
@@ -159,12 +166,7 @@ class Enhancer:
                 f"{image.dtype} tensor {tuple(image.shape)}: give (3, height, width) or (batch, 3, "
                 "height, width) of a float dtype, in [0, 1]"
             )
-        _refuse_empty(image.shape)
+        refuse_empty(image.shape)
         batch = image if image.ndim == 4 else image[None]
         out = enhance_tensor(self.runner, batch, self.scale, self.tile)
         return out if image.ndim == 4 else out[0]
-
-
-def _refuse_empty(shape: Sequence[int]) -> None:
-    if 0 in shape:
-        raise UserError(f"an image of shape {tuple(shape)} has no pixels")

@@ -213,6 +213,11 @@ def test_frames_that_are_read_only_draw_no_warning(enhancer: Enhancer) -> None:
         (PIXELS[..., :0], "no pixels"),
         (torch.zeros(0, 3, 4, 4), "no pixels"),
         (torch.zeros(3, 4, 0), "no pixels"),
+        *(
+            (Image.new(mode, size), r"an image of shape \(\d, \d\) has no pixels")
+            for mode in ("L", "LA", "P", "RGB", "RGBA", "I;16")
+            for size in ((0, 5), (5, 0), (0, 0))
+        ),
     ],
 )
 def test_other_things_are_refused_in_one_line(
@@ -233,6 +238,12 @@ def test_a_scale_or_tile_of_another_kind_is_refused(name: str, value: object) ->
 def test_frames_of_another_kind_are_refused(enhancer: Enhancer) -> None:
     with pytest.raises(UserError, match=r"frame 0: Image; give np\.asarray"):
         list(enhancer.frames([Image.fromarray(PIXELS)]))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("shape", [(30, 0, 3), (0, 30, 3), (0, 0, 3)])
+def test_frames_without_pixels_are_refused(enhancer: Enhancer, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"frame 0 of shape \(\d+, \d+, 3\) has no pixels"):
+        list(enhancer.frames([np.zeros(shape, np.uint8)]))
 
 
 PROCESSES = """

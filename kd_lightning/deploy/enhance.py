@@ -1,7 +1,7 @@
 """An image through a network, in bands of rows, so that memory does not grow with the image."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -78,6 +78,12 @@ def enhance_tensor(
     return out.to(image.device, image.dtype).contiguous()
 
 
+def refuse_empty(shape: Sequence[int], name: str = "an image") -> None:
+    """Raises UserError, with `name`, for an image of this shape where it has no pixels."""
+    if 0 in shape:
+        raise UserError(f"{name} of shape {tuple(shape)} has no pixels")
+
+
 def untrained_scale(runner: Runner, scale: int) -> str | None:
     """What to tell who asks for a `scale` that the weights were not trained for; None where they
     were."""
@@ -149,6 +155,7 @@ def _of_one_size(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
                 f"frame {number}: {frame.dtype} {frame.shape}; all frames must be uint8 RGB, "
                 f"(height, width, 3), of the size of the first ({shape})"
             )
+        refuse_empty(shape, f"frame {number}")
         yield frame
 
 
