@@ -1,5 +1,6 @@
 """The interface for programs: `Enhancer`."""
 
+import copy
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -43,14 +44,19 @@ class Enhancer:
     it before.
 
     Args:
-        weights: name of a student of the package, or a file: an artifact (.safetensors), an ONNX
-            or OpenVINO export; None: student_fast, or call_fast_x1 for scale 1.
+        weights: name of a student of the package (`shipped_students`), or a file: an artifact
+            (.safetensors), an ONNX or OpenVINO export; None: student_fast, or call_fast_x1 for
+            scale 1.
         backend: auto (the fastest installed), torch, openvino, onnx or ncnn.
         device: auto, cpu or cuda.
         precision: auto (bf16 or fp16 where the device multiplies it), fp32, bf16 or fp16.
         scale: output pixels per input pixel; None for the weights' own. Others draw a warning:
             the weights were not trained for them.
         tile: side of a tile in the network's input, in pixels, at least 1; None for the backend's.
+
+    Attributes:
+        name: of the weights; of a file, its name without the ending.
+        scale: output pixels per input pixel.
 
     Raises:
         UserError: weights, backend, device, precision, scale or tile cannot be had; the message
@@ -77,7 +83,7 @@ class Enhancer:
         self._open = partial(open_weights, path, **how)
         self._runners = {os.getpid(): self._open()}
         self.scale = self.runner.scale if scale is None else scale
-        self.tile = tile
+        self.tile, self.name = tile, path.stem
         if self.runner.takes_lr and self.scale != self.runner.scale:
             raise UserError(f"scale={scale}: these weights only enlarge by {self.runner.scale}")
         if warning := untrained_scale(self.runner, self.scale):
@@ -91,6 +97,16 @@ class Enhancer:
             torch.set_num_threads(1)  # else torch waits for its own, as in loader workers
             self._runners[process] = self._open()
         return self._runners[process]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the weights' file says of them: `scale`, `degradation` (the key of what they undo),
+        `metrics`, `architecture`, ... as far as its writer has stated it."""
+        return copy.deepcopy(dict(self.runner.metadata))
+
+    def __repr__(self) -> str:
+        stated = (self.name, self.scale, self.runner.degradation, self.runner.name)
+        return "Enhancer({!r}, scale={}, degradation={!r}, runner={!r})".format(*stated)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(self._again, scale=self.scale, tile=self.tile), ()

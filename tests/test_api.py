@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,14 @@ import torch
 from PIL import Image
 
 import kd_lightning
-from kd_lightning import Enhancer
+from kd_lightning import Enhancer, shipped_students
 from kd_lightning.deploy.enhance import enhance, enhance_frames
+from kd_lightning.deploy.export import export
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.images import from_pillow, read_image
 from kd_lightning.models.artifact import load_artifact, save_artifact
 from kd_lightning.models.interpolate import super_resolve
+from kd_lightning.models.pretrained import find_weights
 from kd_lightning.models.students import StudentFast
 from tests.imageio.cases import CASES
 
@@ -249,7 +252,7 @@ def test_frames_without_pixels_are_refused(enhancer: Enhancer, shape: tuple[int,
 PROCESSES = """
 import multiprocessing, sys
 import numpy as np
-from kd_lightning import Enhancer
+from kd_lightning import Enhancer, shipped_students
 
 def done(enhancer, queue):
     queue.put(enhancer(PIXELS))
@@ -282,6 +285,34 @@ def test_an_enhancer_that_was_used_serves_in_other_processes_too(
 def test_names_of_shipped_students_and_nothing_else() -> None:
     with pytest.raises(UserError, match="no such weights in this installation"):
         Enhancer("student_fats")
+    for name in shipped_students():
+        _, metadata = load_artifact(find_weights(name))
+        assert metadata["recipe"].split("/")[1] in ("students", "call")
+    assert {"student_fast", "call_fast_x1"} <= set(shipped_students())
+
+
+@pytest.mark.parametrize("name", shipped_students())
+@pytest.mark.parametrize("wrong", [str.upper, str.title, lambda name: name[:-1]])
+def test_a_wrong_name_is_answered_with_the_nearest_student_first(
+    name: str, wrong: Callable[[str], str]
+) -> None:
+    with pytest.raises(UserError, match=f"whose students are {name[:-1]}") as refusal:
+        Enhancer(wrong(name))
+    assert "swinir" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx", ".xml"])
+def test_metadata_is_what_the_file_says_of_its_weights(tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    _, expected = load_artifact(find_weights("student_tiny"))
+    export(find_weights("student_tiny"), tmp_path / f"mine{suffix}")
+    enhancer = Enhancer(tmp_path / f"mine{suffix}", device="cpu")
+    assert expected.items() <= enhancer.metadata.items()
+    assert (enhancer.name, enhancer.metadata["degradation"]) == ("mine", "bicubic")
+    enhancer.metadata["metrics"].clear()
+    assert enhancer.metadata["metrics"] == expected["metrics"]
+    assert repr(enhancer).startswith("Enhancer('mine', scale=2, degradation='bicubic', runner=")
 
 
 def test_scale_that_was_never_trained_draws_a_warning(fast_weights: Path, tmp_path: Path) -> None:

@@ -20,12 +20,18 @@ def shipped(pattern: str = "student*.safetensors") -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED_WEIGHTS.glob(pattern))}
 
 
+def shipped_students() -> list[str]:
+    """The names of the students that come with the package, which `Enhancer`, `kd-enhance` and
+    `kd-export` take: those of clean images, then those of calls."""
+    return [*shipped(), *shipped("call_*.safetensors")]
+
+
 def find_weights(weights: str) -> Path:
     """The file that `weights` means: a path, or the name of shipped weights, which has neither a
     suffix nor a separator.
 
     Raises:
-        UserError: no shipped weights have that name; those that exist are listed, nearest first.
+        UserError: no shipped weights have that name; the students are listed, nearest first.
     """
     path = Path(weights)
     if path.suffix or path.name != weights:
@@ -33,8 +39,11 @@ def find_weights(weights: str) -> Path:
     known = shipped("*.safetensors")
     if weights in known:
         return known[weights]
-    nearest = sorted(known, key=lambda name: -SequenceMatcher(None, weights, name).ratio())
+    word = weights.lower()
+    nearest = sorted(
+        shipped_students(), key=lambda name: -SequenceMatcher(None, word, name).ratio()
+    )
     raise UserError(
-        f"{weights}: no such weights in this installation, which has "
+        f"{weights}: no such weights in this installation, whose students are "
         f"{', '.join(nearest) or 'none'}; or give a file"
     )

@@ -142,7 +142,7 @@ def test_standard_input_to_standard_output(photo: Path, fast_weights: Path) -> N
         (["{photo}", "-o", "x.png", "--quality", "9"], "--quality: has a meaning for .jpg, "),
         (["{photo}", "{folder}/copy/photo.png", "-o", "{photo}"], "need a folder"),
         (["{photo}", "-o", "x.png", "--tile", "big"], "--tile big"),
-        (["{photo}", "-o", "x.png", "--weights", "student_cn"], "which has student_cnn, "),
+        (["{photo}", "-o", "x.png", "--weights", "student_cn"], "whose students are student_cnn, "),
         (["{photo}", "-o", "x.png", "--weights", "none.safetensors"], "none.safetensors: no such"),
     ],
 )

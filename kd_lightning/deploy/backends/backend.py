@@ -3,7 +3,8 @@
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -47,7 +48,8 @@ class Runner:
         luma: 4:2:0 planes, at scale 1 of even height and width, matrix and range to planes of
             (h*scale,w*scale) whose luma is restored and whose chroma is the same or interpolated,
             for a network that restores luma alone. None where it does not, or is not faster.
-        degradation: key of what the network was trained to undo; None where the file says nothing.
+        metadata: what the file says of the weights beside that: the header of an artifact, of which
+            exports have a copy (see `kd_lightning.models.artifact`).
     """
 
     run: Callable[[Tensor], Tensor]
@@ -62,7 +64,12 @@ class Runner:
     stream: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]] | None = None
     planes: Callable[[Plane, Matrix, bool], Yuv] | None = None
     luma: Callable[[Yuv, Matrix, bool], Yuv] | None = None
-    degradation: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def degradation(self) -> str | None:
+        """Key of what the network was trained to undo; None where the file says nothing."""
+        return self.metadata.get("degradation")
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.run(x)
@@ -180,10 +187,18 @@ def read_header(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
             raise ValueError(stated)
         if not (1 <= info.scale <= 16 and 0 <= info.radius < 4096 > info.multiple_of >= 1):
             raise ValueError(stated)
-        degradation = json.loads(header.get("degradation", "null"))
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path}: not an export of kd-export, its header describes no network "
             f"({str(error)[:80]}); export it again"
         ) from None
-    return runner_fields(info) | {"degradation": degradation}
+    return runner_fields(info) | {"metadata": _metadata(header)}
+
+
+def _metadata(header: Mapping[str, str]) -> dict[str, Any]:
+    """What the header has of an artifact's; other programs may have added texts of their own."""
+    found: dict[str, Any] = {}
+    for key in header.keys() - {"model_info", "traits"}:
+        with suppress(ValueError, RecursionError):
+            found[key] = json.loads(header[key])
+    return found

@@ -29,7 +29,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.files import as_json
 from kd_lightning.models.network import Network, model_info
 
-KEYS = ("model_info", "traits", "degradation")
+PLACE = ["kd_lightning"]  # of the header in a graph's rt_info
 
 
 class OpenVino(Backend):
@@ -59,12 +59,8 @@ class OpenVino(Backend):
             raise UserError(f"{path}: {weights.name}, which holds its weights, is not beside it")
         try:
             graph = read_graph(path)
-            places = [["kd_lightning", key] for key in KEYS]
-            header = {
-                place[1]: graph.get_rt_info(place).astype(str)
-                for place in places
-                if graph.has_rt_info(place)
-            }
+            keys = graph.get_rt_info(PLACE).value if graph.has_rt_info(PLACE) else ()
+            header = {key: graph.get_rt_info([*PLACE, key]).astype(str) for key in keys}
         except Exception as error:
             raise not_an_export(path, error) from None
         _require_finite(path, graph)
@@ -85,7 +81,7 @@ class OpenVino(Backend):
         if precision == "int8" and not model_info(network).int8:  # else it is in 8 bits already
             graph = quantized(graph, calibration)
         for key, value in header.items():
-            graph.set_rt_info(as_json(value), ["kd_lightning", key])
+            graph.set_rt_info(as_json(value), [*PLACE, key])
         openvino.save_model(graph, path, compress_to_fp16=precision == "fp16")
 
 

@@ -50,7 +50,7 @@ def open_weights(
         chosen = _choose(weights.name, backend, place, precision, able, preferred)
         number_format = _precision(chosen, precision, place)
         runner = from_network(network, chosen.name, place, number_format)
-        return replace(runner, degradation=metadata.get("degradation"))
+        return replace(runner, metadata=metadata)
     able = [item for item in backends() if weights.suffix in item.exports]
     able = [item for item in able if item.precisions(place)]
     chosen = _choose(weights.name, backend, place, precision, able, able)
