@@ -1,19 +1,18 @@
 """What `python train.py` says to a user who got something wrong: one line, exit status 2."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigIndexError, InterpolationKeyError
 
 from kd_lightning.commands.prepare import prepare
-from kd_lightning.commands.train import main
 from kd_lightning.distill.job import job
 from kd_lightning.distill.run import resolved
 from kd_lightning.errors import UserError
@@ -23,25 +22,28 @@ from tests.runs import CONF, ROOT, composed
 Refused = Callable[..., str]
 
 
+@pytest.fixture(scope="module")
+def program() -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tests.refusing"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
+        yield process
+        process.stdin.close()
+
+
 @pytest.fixture
-def refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Refused]:
-    """What `train.py` says last about what it is given, in this process; it must refuse it."""
-    monkeypatch.chdir(tmp_path)
+def refused(tmp_path: Path, program: subprocess.Popen[str]) -> Refused:
+    """What `train.py` says last about what it is given; it must refuse it."""
 
     def refuse(*words: str) -> str:
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr().err
-        assert ended.value.code == 2, said
+        assert program.stdin and program.stdout
+        print(json.dumps([str(tmp_path), *words]), file=program.stdin, flush=True)
+        status, said = json.loads(program.stdout.readline())
+        assert status == 2, said
         assert "Traceback" not in said
-        return said.strip().splitlines()[-1]
+        return str(said.strip().splitlines()[-1])
 
-    GlobalHydra.instance().clear()
-    yield refuse
-    GlobalHydra.instance().clear()
+    return refuse
 
 
 def test_a_refusal_is_the_exit_status_of_the_program(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class RunCheckpoint(ModelCheckpoint):
 
     scored_on = ""  # names the images and the metrics
 
+    @wraps(ModelCheckpoint.__init__)  # type: ignore[misc]  # by whose signature keys are checked
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.surpassed: list[str] = []
