@@ -36,6 +36,11 @@ def load_any(path: Path) -> tuple[Network, dict[str, Any]]:
     Raises:
         UserError: neither of the two, or damaged, or of a class that is not known here.
     """
+    if path.suffix not in (".ckpt", ".safetensors"):
+        raise UserError(
+            f"{path}: kd-export reads the student.safetensors or a .ckpt of a run, or the name of "
+            "a student of the package"
+        )
     return load_checkpoint(path) if path.suffix == ".ckpt" else load_artifact(path)
 
 

@@ -9,6 +9,7 @@ writer of the run added: `metrics`, `degradation` (the key of what the network w
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,13 @@ def load_artifact(path: str | Path) -> tuple[Network, dict[str, Any]]:
         metadata = {key: json.loads(value) for key, value in header.items()}
     except (ValueError, RecursionError):
         metadata = {}
-    if metadata.get("format") != FORMAT:
+    stated = str(metadata.get("format"))
+    if stated != FORMAT and re.fullmatch(r"kd_lightning/\d+", stated):
+        raise UserError(
+            f"{path}: an artifact of {stated}, and this version reads {FORMAT}: install a newer "
+            "kd_lightning"
+        )
+    if stated != FORMAT:
         raise UserError(
             f"{path}: not an artifact of kd_lightning ({FORMAT}); write one with "
             "kd-export or take the student.safetensors of a run folder"
@@ -192,7 +199,10 @@ def build(
         raise UserError(
             f"{source}: tensors do not fit {network_class.__name__}: {reason}"
         ) from None
-    model_info(network)
+    try:
+        model_info(network)
+    except UserError as error:
+        raise UserError(f"{source}: {error}; take other weights") from None
     return network  # type: ignore[return-value]
 
 

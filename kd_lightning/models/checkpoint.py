@@ -68,17 +68,23 @@ def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    remedy = "give the checkpoints/best.ckpt or the student.safetensors of a run"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # torch's reader raises nearly anything for a file of another kind
+        raise UserError(f"{path}: not a checkpoint, or damaged; {remedy}") from None
+    try:
         node = dict(content["hyper_parameters"]["student"])
-        tensors = content["state_dict"]
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: not a checkpoint of train.py ({reason})") from None
+        tensors = dict(content["state_dict"])
+        origin = dict(content.get(ORIGIN) or {})
+        target = str(node["_target_"])
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        raise UserError(
+            f"{path}: not a checkpoint of train.py, it names no student's class; {remedy}"
+        ) from None
     arguments = student_arguments(node)
     own = {k.removeprefix(STUDENT): v for k, v in tensors.items() if k.startswith(STUDENT)}
-    network = build(str(path), str(node["_target_"]), arguments, own, plain=False)
-    origin = dict(content.get(ORIGIN) or {})
+    network = build(str(path), target, arguments, own, plain=False)
     metadata = {**origin, "arguments": arguments, "steps": content.get("global_step")}
     network = fuse_and_round(network).eval().requires_grad_(False)
     require_finite(str(path), network)

@@ -113,6 +113,8 @@ def test_an_export_that_gives_no_numbers_is_not_close(fast: StudentFast) -> None
         {"width": "8", "depth": 3},
         {"width": [8], "depth": 3},
         {"breadth": 8},
+        {"width": 8, "depth": 3, "scale": 0},
+        {"width": 8, "depth": 3, "scale": "2"},
         [8, 3],
     ],
 )

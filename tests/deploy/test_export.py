@@ -192,6 +192,42 @@ def test_a_swinir_is_not_exported_for_one_size(tmp_path: Path, suffix: str) -> N
         export(SHIPPED_WEIGHTS / "swinir_small.safetensors", tmp_path / f"s{suffix}")
 
 
+@pytest.mark.parametrize("name", ["student.onnx", "sd.pt", "basicsr.pth", "student.xml"])
+def test_what_is_no_source_of_an_export_is_told_what_is(tmp_path: Path, name: str) -> None:
+    torch.save({"params": {"w": torch.zeros(1)}}, tmp_path / name)
+    with pytest.raises(UserError, match=rf"{name}: kd-export reads the student\.safetensors or a"):
+        export(tmp_path / name, tmp_path / "out.onnx")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state_dict": {"w": torch.zeros(1)}},
+        {"hyper_parameters": {}, "state_dict": {}},
+        {"hyper_parameters": {"student": {"width": 8}}, "state_dict": {}},
+        {"hyper_parameters": {"student": {"_target_": "a.B"}}, "state_dict": 3},
+        {"hyper_parameters": None},
+        [1, 2],
+        torch.zeros(3),
+        b"Dear reader",
+        b"",
+    ],
+    ids=str,
+)
+def test_other_checkpoints_are_refused_in_one_line_with_what_to_give(
+    tmp_path: Path, content: object
+) -> None:
+    path = tmp_path / "other.ckpt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    said = r"other\.ckpt: not a checkpoint.*; give the checkpoints/best\.ckpt or the student\.safe"
+    with pytest.raises(UserError, match=said) as refusal:
+        exporting.load_any(path)
+    assert "\n" not in str(refusal.value)
+
+
 def test_bad_checkpoints_are_named(tmp_path: Path, fast: StudentFast) -> None:
     path = tmp_path / "bad.ckpt"
     with pytest.raises(UserError, match=r"bad\.ckpt: no such file"):

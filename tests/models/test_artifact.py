@@ -368,6 +368,13 @@ def test_digest_is_of_name_dtype_shape_and_bytes(dtype: torch.dtype, shape: tupl
     assert len({digest, *map(tensors_digest, others)}) == 5
 
 
+def test_artifact_of_a_later_format_asks_for_a_newer_version(tmp_path: Path) -> None:
+    path = save_artifact(tmp_path / "s.safetensors", StudentCNN(), {})
+    path.write_bytes(path.read_bytes().replace(FORMAT.encode(), b"kd_lightning/2"))
+    with pytest.raises(UserError, match=r"s\.safetensors: .*kd_lightning/2, .* install a newer"):
+        load_artifact(path)
+
+
 def test_truncated_and_foreign_weights_are_refused(tmp_path: Path) -> None:
     path = save_artifact(tmp_path / "s.safetensors", StudentCNN(), {})
     content = path.read_bytes()
