@@ -131,7 +131,7 @@ def unknown(key: str, config_name: str, words: list[str]) -> str:
         return f"{key} is of sweep=optuna alone: give that too, and -m"
     cfg = chosen_config(config_name, words)
     parent, _, name = key.rpartition(".")
-    node: Any = OmegaConf.select(cfg, parent) if parent else cfg
+    node: Any = OmegaConf.select(cfg, parent, throw_on_resolution_failure=False) if parent else cfg
     if parent in OPEN:
         near = nearest(name, map(str, node or ()), cutoff=0.75)
         return f"{key} is not there yet: +{key}=... adds it{near}"

@@ -63,6 +63,7 @@ def test_a_refusal_is_the_exit_status_of_the_program(tmp_path: Path) -> None:
         ("data=photos", "data.root"),
         ("experiment=kd_call_x1", "data.source.photos has no value: "),
         ("scale=9", "scale=9"),
+        ("run_folder.x=1", "unknown key run_folder.x"),
         ("weights=pretrained", "weights is now teacher.weights=FILE, the teacher's, or init_from="),
         ("+initial=x.ckpt", "initial is now init_from"),
         ("loss.gradient_weight=1", "loss.gradient_weight is now loss=hybrid_gradient"),

@@ -53,9 +53,9 @@ def list_images(folder: Path) -> dict[str, Path]:
 
 
 @cache
-def say_once(line: str, level: int = logging.INFO) -> None:
+def say_once(line: str) -> None:
     """Log what is found again each time that a run looks at its folders."""
-    log.log(level, line)
+    log.info(line)
 
 
 def _require_unicode(path: Path, inside: str) -> None:

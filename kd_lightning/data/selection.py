@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from torch.utils.data import DataLoader
 
 from kd_lightning.data.datasets import StoredImage, WholeImages, stored_images
-from kd_lightning.data.pairing import say_once
 from kd_lightning.data.triplets import Triplets
 from kd_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class Selection(NamedTuple):
@@ -74,9 +75,8 @@ def warn_of_overlap(train: Sequence[Selection], scored: Mapping[str, Sequence[Se
     if files := list(dict.fromkeys(file for both in found.values() for file in both)):
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         keys = ", ".join(key for key, both in found.items() if both)
-        say_once(
-            f"{keys}: {files[0]}{more} also trains the student, so the scores are too good",
-            logging.WARNING,
+        log.warning(
+            "%s: %s%s also trains the student, so the scores are too good", keys, files[0], more
         )
 
 

@@ -55,8 +55,8 @@ class RunCheckpoint(ModelCheckpoint):
     Nothing is saved between a step and the validation that follows it: Lightning would resume
     without that validation. A callback without a monitor saves after it, whatever the step.
     What was best on other images, or by other metrics, is no best any more. Of files that others
-    have surpassed a resumed run may still ask for one, so they go when the next checkpoints of the
-    run are there.
+    have surpassed a resumed run may still ask for one, so they go when the callback without a
+    monitor has saved, or where there is none, when the next epoch begins.
 
     Raises:
         ValueError: `save_top_k` is 0, or keeps several files of one name.
@@ -96,6 +96,13 @@ class RunCheckpoint(ModelCheckpoint):
         super().on_train_end(trainer, pl_module)
         self.remove_surpassed(trainer)
 
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        if self.monitor is None:  # a run that resumes from this one asks for no surpassed file
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, RunCheckpoint):
+                    callback.remove_surpassed(trainer)
+
     def remove_surpassed(self, trainer: Trainer) -> None:
         for path in set(self.surpassed) - self.best_k_models.keys():
             trainer.strategy.remove_checkpoint(path)
@@ -127,7 +134,9 @@ class RunCheckpoint(ModelCheckpoint):
                 rank_zero_only(print)(f"other validation: the best {self.monitor} counts from here")
         self.surpassed = state["surpassed"]
         if self.monitor and self.save_top_k > 0:
-            state |= best_of(state["best_k_models"], self.save_top_k, self.mode)
+            scores = state["best_k_models"]
+            state |= best_of(scores, self.save_top_k, self.mode)
+            self.surpassed += scores.keys() - state["best_k_models"].keys()
         super().load_state_dict(state)
 
 

@@ -72,10 +72,11 @@ def refuse_used(folder: Path) -> None:
 
 
 def finished(cfg: DictConfig, folder: Path) -> bool:
-    """Whether `folder` holds the whole run of this configuration: the artifact comes last.
+    """Whether `folder` holds the whole run of this configuration: the artifact comes last. One that
+    is damaged is no end: its last checkpoint makes it again.
 
     Raises:
-        UserError: the artifact is damaged.
+        UserError: the artifact is damaged, and there is no checkpoint.
     """
     artifact = folder / "student.safetensors"
     if not artifact.is_file():
@@ -83,7 +84,12 @@ def finished(cfg: DictConfig, folder: Path) -> bool:
     cfg = cfg.copy()
     precision_for_device(cfg, say=False)
     instantiate(cfg.student)  # which imports the class that the artifact names
-    _, metadata = load_artifact(artifact)
+    try:
+        _, metadata = load_artifact(artifact)
+    except UserError:
+        if (folder / "checkpoints" / "last.ckpt").is_file():
+            return False
+        raise
     return bool(metadata.get("config_sha256") == config_hash(resolved(cfg)))
 
 

@@ -233,13 +233,15 @@ class DistillationModule(LightningModule):
                 scheduler.best = scheduler.mode_worse
                 scheduler.num_bad_epochs = scheduler.cooldown_counter = 0
                 self.scored_on = now
-            score = self.trainer.callback_metrics.get(str(self.monitor))
+            value = self.trainer.callback_metrics.get(str(self.monitor))
+            # The first process's: what a callback logs may differ, and rates must not.
+            score = self.trainer.strategy.broadcast(None if value is None else float(value))
             if score is None:
                 raise UserError(
                     f"scheduler.monitor={self.monitor}: nothing has logged it by the end of the "
                     "validation; log it in on_validation_epoch_end of the callback, or before"
                 )
-            scheduler.step(float(score))
+            scheduler.step(score)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["baselines_logged"] = self.baselines_logged

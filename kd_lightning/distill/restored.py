@@ -1,8 +1,26 @@
-"""What Lightning's checkpoints lack for a run that resumes from them."""
+"""What a resumed run needs beside what Lightning's checkpoints give back."""
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
+
+from kd_lightning.distill.results import RESULTS
+
+
+class FormerResults(Callback):
+    """Removes the results of a run that goes on, when it does: they are not its own any more."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = [folder / name for name in RESULTS]
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.is_global_zero:
+            for file in self.files:
+                file.unlink(missing_ok=True)
+        self.files = []
 
 
 class RestoredTrainer(Callback):
@@ -27,15 +45,26 @@ class RestoredTrainer(Callback):
         self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]
     ) -> None:
         self.values = checkpoint.get("logged_values", {})
-        before, now = (
-            {name for name, node in parameters["callbacks"].items() if node is not None}
-            for parameters in (checkpoint["hyper_parameters"], pl_module.hparams)
-        )
-        # Whoever takes the callback out that has ended a run wants it to go on.
-        self.stopped = checkpoint.get("should_stop", False) and before <= now
+        before, now = (stopping(p) for p in (checkpoint["hyper_parameters"], pl_module.hparams))
+        # Whoever takes the callback out that has ended a run, or changes it, wants it to go on.
+        self.stopped = checkpoint.get("should_stop", False) and before.items() <= now.items()
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         connector: Any = trainer._logger_connector
         values = {name: value.to(pl_module.device) for name, value in self.values.items()}
         connector._callback_metrics.update(values)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        # Not earlier: a training that is skipped has no end, at which averages become weights.
         trainer.should_stop = trainer.should_stop or self.stopped
+
+
+def stopping(config: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of those callbacks of a configuration that may end a run, wherever its folder
+    lies; those of this project never do."""
+    folder = json.dumps(str(config["run_folder"]))[1:-1]
+    return {
+        name: json.dumps(node, sort_keys=True).replace(folder, "")
+        for name, node in config["callbacks"].items()
+        if node is not None and not str(node["_target_"]).startswith("kd_lightning.")
+    }

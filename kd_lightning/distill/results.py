@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, Trainer
+from lightning import Trainer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -21,19 +21,6 @@ from kd_lightning.models.checkpoint import student_arguments
 from kd_lightning.quality import Metric
 
 RESULTS = ("metrics.json", "student.safetensors")  # the latter last: with it a run is done
-
-
-class FormerResults(Callback):
-    """Removes the results of a run that goes on, when it does: they are not its own any more."""
-
-    def __init__(self, folder: Path) -> None:
-        self.files = [folder / name for name in RESULTS]
-
-    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.is_global_zero:
-            for file in self.files:
-                file.unlink(missing_ok=True)
-        self.files = []
 
 
 def save_results(

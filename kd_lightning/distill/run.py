@@ -1,8 +1,8 @@
 """One run: prepare, fit, test the best weights, write what it leaves behind."""
 
+import inspect
 import time
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from kd_lightning.distill.metrics import make_metrics
 from kd_lightning.distill.module import DistillationModule
 from kd_lightning.distill.processes import cluster, is_first_process, processes
 from kd_lightning.distill.publish import use_data
-from kd_lightning.distill.restored import RestoredTrainer
-from kd_lightning.distill.results import FormerResults, origin_of, save_results
+from kd_lightning.distill.restored import FormerResults, RestoredTrainer
+from kd_lightning.distill.results import origin_of, save_results
 from kd_lightning.distill.resume import Resume, accept
 from kd_lightning.distill.schedules import spans_the_run
 from kd_lightning.distill.summary import summary
@@ -78,7 +78,8 @@ def train(cfg: DictConfig) -> float | None:
     make_features = instantiate(cfg.features)
     loss = make_loss(cfg.loss)  # after the student, whose weights are drawn first
     features = make_features and make_features(student=student)
-    check_input(features, data.recipe.degradation)
+    if resume is None:
+        check_input(features, data.recipe.degradation)
     data.train_teacher = uses_teacher(loss)
     module = DistillationModule(
         student=student,
@@ -173,11 +174,14 @@ def precision_for_device(cfg: DictConfig, say: bool = True) -> None:
 
 
 def make_loggers(cfg: DictConfig, resume_step: int | None) -> list[Any]:
+    """The run's loggers; those that are classes still, and ask for it, are told from which step the
+    run goes on."""
     loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
-    return [
-        logger(resume_step=resume_step) if isinstance(logger, partial) else logger
-        for logger in loggers
-    ]
+    return [logger(resume_step=resume_step) if takes_step(logger) else logger for logger in loggers]
+
+
+def takes_step(logger: Any) -> bool:
+    return callable(logger) and "resume_step" in inspect.signature(logger).parameters
 
 
 def objective(trainer: Trainer) -> float | None:

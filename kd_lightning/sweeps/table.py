@@ -115,7 +115,8 @@ def sweep_table(rows: list[Row], config: DictConfig) -> Table:
     """Jobs, with the overrides that not all of them have, and their scores."""
     metrics = make_metrics(config.metrics)
     monitors = {row["monitor"] for row in rows if "monitor" in row}
-    best = f"best {monitors.pop() if len(monitors) == 1 else 'score'}"
+    several = len(monitors) > 1
+    best = "best score" if several or not monitors else f"best {monitors.pop()}"
     labels = (escape(metric.label) for metric in metrics.values())
     overrides = Column("overrides", overflow="fold")
     table = Table("job", overrides, escape(best), "test set", *labels)
@@ -124,7 +125,7 @@ def sweep_table(rows: list[Row], config: DictConfig) -> Table:
         state = next((name for name in ("failed", "pruned", "running") if name in row), None)
         what = row.get("set", "") + (f" {state}: {row[state]}" if state else "")
         score = "" if row.get("score") is None else f"{row['score']:.4f}"
-        score += f" {row['monitor']}" if score and monitors else ""
+        score += f" {row['monitor']}" if score and several else ""
         scores = [m.text(row[key]) if key in row else "" for key, m in metrics.items()]
         changed = "\n".join(word for word in row["overrides"] if word not in same)
         table.add_row(*map(escape, (row["job"], changed, score, what.strip(), *scores)))

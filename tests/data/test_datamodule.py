@@ -57,8 +57,7 @@ def test_images_that_train_and_are_scored_are_named_in_one_line(
     for number in (0, 1):
         name = f"{number:04}.png"
         shutil.copy(data_root / "valid_HR" / name, data_root / "train_HR" / f"other_{name}")
-    for _ in range(2):
-        make_data(teacher=None, crop_size=16).setup("fit")
+    make_data(teacher=None, crop_size=16).setup("fit")
     (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert line.startswith(f"data.val, data.test.valid: {data_root}/valid_HR/0000.png and 1 more ")
 

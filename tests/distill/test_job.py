@@ -74,8 +74,13 @@ def test_the_run_of_another_configuration_is_not_done(done: DictConfig) -> None:
     assert not finished(done, Path(done.run_folder))
 
 
-def test_a_damaged_artifact_of_a_finished_run_is_named(done: DictConfig) -> None:
+def test_a_damaged_artifact_of_a_finished_run_is_made_again_or_named(done: DictConfig) -> None:
     artifact = Path(done.run_folder) / "student.safetensors"
     artifact.write_bytes(artifact.read_bytes()[:-8])
+    last = Path(done.run_folder) / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    assert not finished(done, Path(done.run_folder))
+    last.unlink()
     with pytest.raises(UserError, match=r"student\.safetensors: not a readable"):
         finished(done, Path(done.run_folder))

@@ -165,6 +165,11 @@ STOPS = {
     "in the validation": (EARLY % ", check_on_train_epoch_end: false",),
     "every other epoch": (EARLY % "", "trainer.check_val_every_n_epoch=2"),
     "within an epoch": (EARLY % "", "+trainer.val_check_interval=0.5"),
+    "before averages are weights": (
+        EARLY % ", check_on_train_epoch_end: false",
+        "callbacks=ema",
+        "callbacks.best=null",
+    ),
     "not at all": ((EARLY % "").replace("min", "max"), "trainer.max_epochs=3"),
     "by a callback of one's own": (
         "{_target_: tests.distill.planted.Stops, moment: on_train_epoch_end}",
@@ -191,13 +196,18 @@ def test_a_run_that_is_stopped_early_is_so_after_a_kill_and_stays_so(
         assert_same_run(killed, expected)
 
 
-def test_a_run_goes_on_without_what_has_stopped_it(tmp_path: Path, photos: Path) -> None:
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_run_goes_on_without_what_has_stopped_it_and_with_it_changed(
+    changed: bool, tmp_path: Path, photos: Path
+) -> None:
     stop = "+callbacks.stop=" + STOPS["in the validation"][0]
     options = (*SMALL, "trainer.max_epochs=3")
     train(tiny_run(tmp_path, photos, *options, stop))
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 8
-    train(tiny_run(tmp_path, photos, *options, f"ckpt_path={last}"))
+    other = [stop.replace("patience: 1", "patience: 5")] if changed else []
+    assert stop not in other
+    train(tiny_run(tmp_path, photos, *options, *other, f"ckpt_path={last}"))
     assert torch.load(last, weights_only=True)["global_step"] == 12
 
 
