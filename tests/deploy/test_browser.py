@@ -46,7 +46,7 @@ def test_header_and_tensors_are_as_web_readme_has_them(tmp_path: Path) -> None:
         "takes_lr": False,
         "factor": 2,
         "radius": 19,
-        "degradation": None,
+        "degradation": "bicubic",
         "parameters": 19724,
     }
     assert len(layers) == 9
