@@ -50,6 +50,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("KD_LIGHTNING_HOME", str(folder))
     monkeypatch.setenv("WANDB_MODE", "offline")
+    # W&B's process of these tests would hold the runs of programs that they kill.
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)
     os.environ.pop("WANDB_API_KEY", None)
     return folder
 
