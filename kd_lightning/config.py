@@ -5,7 +5,7 @@ import difflib
 import inspect
 import os
 import pydoc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +171,16 @@ def targets(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[DictConfig, str
             yield from targets(node, f"{prefix}{key}.")
 
 
+def parameters(node: DictConfig, name: str) -> Mapping[str, inspect.Parameter]:
+    """Those of the `_target_` of the node called `name`."""
+    return inspect.signature(locate(node["_target_"], name)).parameters
+
+
 def _check_arguments(node: DictConfig, name: str) -> None:
-    parameters = inspect.signature(locate(node["_target_"], name)).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    taken = parameters(node, name)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
         return
-    known = {*parameters, *OWN_KEYS.get(name.rpartition(".")[0], ())}
+    known = {*taken, *OWN_KEYS.get(name.rpartition(".")[0], ())}
     for key in map(str, node):
         if not key.startswith("_") and key not in known:
             valid = nearest(f"{name}.{key}", [f"{name}.{parameter}" for parameter in known])

@@ -2,11 +2,10 @@
 or option for a wrong one."""
 
 import errno
-import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from hydra.errors import HydraException, InstantiationException, OverrideParseEx
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from kd_lightning.config import CONFIG, MOVED, OPEN, dotted_keys, locate, moved, nearest
+from kd_lightning.config import CONFIG, MOVED, OPEN, dotted_keys, moved, nearest, parameters
 from kd_lightning.errors import SettingError, UserError
 from kd_lightning.files import unwritable
 
@@ -135,7 +134,7 @@ def unknown(key: str, config_name: str, words: list[str]) -> str:
     if parent in OPEN:
         near = nearest(name, map(str, node or ()), cutoff=0.75)
         return f"{key} is not there yet: +{key}=... adds it{near}"
-    if isinstance(node, DictConfig) and name in parameters_of(node, parent):
+    if isinstance(node, DictConfig) and "_target_" in node and name in parameters(node, parent):
         return f"{key} has no value yet: give it with a plus, +{key}=..."
     return f"unknown key {key}{nearest(key, dotted_keys(cfg))}"
 
@@ -147,13 +146,6 @@ def sweeper_keys() -> set[str]:
         for name in ("optuna", "grid")
     )
     return optuna - grid
-
-
-def parameters_of(node: DictConfig, name: str) -> Mapping[str, inspect.Parameter]:
-    """The parameters of what the node called `name` configures; none without a `_target_`."""
-    if "_target_" not in node:
-        return {}
-    return inspect.signature(locate(node["_target_"], name)).parameters
 
 
 def other_form(key: str, cfg: DictConfig) -> str:

@@ -1,16 +1,25 @@
-"""`--import MODULE` of kd-train and kd-prepare, whose other options are Hydra's.
+"""`--import MODULE` of the commands.
 
-The environment carries the names to the processes of jobs and devices, wherever a launcher starts
-them.
+kd-train and kd-prepare have it beside Hydra's options; the environment carries the names to the
+processes of jobs and devices, wherever a launcher starts them.
 """
 
 import os
+from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from kd_lightning.errors import UserError
 
 OPTION = "--import"
 VARIABLE = "KD_LIGHTNING_IMPORT"  # names of modules, with spaces between
+
+
+def add_option(parser: ArgumentParser) -> None:
+    """Give `parser` the option, again and again; the names become `imports`."""
+    what = "module with the class of the weights' network, where it is not one of kd_lightning"
+    parser.add_argument(
+        OPTION, dest="imports", action="append", default=[], metavar="MODULE", help=what
+    )
 
 
 def without_imports(words: Sequence[str]) -> list[str]:

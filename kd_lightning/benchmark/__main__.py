@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from kd_lightning.benchmark import machine, quality, report
+from kd_lightning.benchmark import exit_status, machine, quality, report
 from kd_lightning.benchmark.cases import full_cases, quick_cases, shapes
 from kd_lightning.benchmark.speed import run_case
-from kd_lightning.commands.enhance import IMPORT
 from kd_lightning.data.samples import SamplePhotos
 from kd_lightning.deploy.backends import Runner, open_weights
 from kd_lightning.deploy.export import export
 from kd_lightning.errors import UserError
 from kd_lightning.imageio import comparison as picture_grid
+from kd_lightning.imports import add_option
 from kd_lightning.models.artifact import load_artifact
 from kd_lightning.models.lookup import import_modules
 from kd_lightning.models.network import model_info
@@ -35,18 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--set", action="append", default=[], metavar="NAME=FOLDER", help="HR images to score on")
     add("--student", action="append", default=[], metavar="NAME=FILE", help="artifact or export")
     add("--teacher", type=Path, help="teacher's artifact, for sets without a _teacher folder")
-    add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
+    add_option(parser)
     add("--full", action="store_true", help="every frame size, backend and peer")
     add("--no-speed", action="store_true", help="quality only")
     add("--scale", type=int, default=2)
     add("-o", "--output", type=Path, default=Path("experiments/benchmark"))
     options = parser.parse_args(arguments)
-    try:
-        run(options)
-    except UserError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:

@@ -29,14 +29,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from kd_lightning.benchmark import exit_status
 from kd_lightning.benchmark.machine import describe, others_seconds
-from kd_lightning.commands.enhance import IMPORT
 from kd_lightning.deploy.backends import Runner, backends, open_weights
 from kd_lightning.deploy.enhance import enhance_frames
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_json
+from kd_lightning.imports import add_option
 from kd_lightning.models.lookup import import_modules
-from kd_lightning.models.pretrained import find_weights, shipped
+from kd_lightning.models.pretrained import find_weights, shipped_students
 from kd_lightning.video.codecs import CODECS
 from kd_lightning.video.enhancing import enhanced, prepare
 from kd_lightning.video.formats import pyav
@@ -62,20 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 2 a wrong argument."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clip", type=Path)
-    parser.add_argument("--students", nargs="*", default=students())
-    parser.add_argument(
-        "--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT
-    )
+    parser.add_argument("--students", nargs="*", default=shipped_students())
+    add_option(parser)
     parser.add_argument("--backends", nargs="*", default=[b.name for b in backends()])
     parser.add_argument("--sizes", nargs="*", choices=SIZES, default=list(SIZES))
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
-    try:
-        run(options)
-    except UserError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -90,11 +84,6 @@ def run(options: argparse.Namespace) -> None:
             ):
                 print(row, flush=True)
                 add(options.output, options.clip.name, machine, {"output": size, **row})
-
-
-def students() -> list[str]:
-    """Names of the package's students."""
-    return [*shipped(), *shipped("call_*_x[12].safetensors")]
 
 
 def rows(small: dict[int, Path], names: list[str], wanted: list[str]) -> Iterator[Row]:

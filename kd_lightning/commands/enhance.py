@@ -26,13 +26,13 @@ from kd_lightning.commands.jobs import (
 from kd_lightning.deploy.backends import MODULES
 from kd_lightning.errors import UserError
 from kd_lightning.imageio.suffixes import READABLE, WRITABLE
+from kd_lightning.imports import add_option
 from kd_lightning.models.pretrained import DEFAULT, SAME_SIZE
 
 if TYPE_CHECKING:  # heavy imports wait until the arguments are understood
     from kd_lightning.deploy.backends import Runner
 
 IMAGES = Kind("images", READABLE, WRITABLE, ".png")
-IMPORT = "module with the class of the weights' network, where it is not one of kd_lightning"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         f"{live.STUDENTS}",
     )
     add("--backend", choices=("auto", *MODULES), default="auto")
-    add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
+    add_option(parser)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     add("--tile", default="auto", help="tile side at the network's input; bounds the memory")

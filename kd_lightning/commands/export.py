@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kd_lightning.commands import VERSION
-from kd_lightning.commands.enhance import IMPORT
 from kd_lightning.commands.failures import exit_status
 from kd_lightning.commands.jobs import refuse_existing
 from kd_lightning.errors import UserError
+from kd_lightning.imports import add_option
 from kd_lightning.models.pretrained import find_weights
 
 OUTPUT = "name.safetensors, .onnx, .xml, .kdw (browser; a folder takes NAME.kdw) or .glsl (mpv)"
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("-o", "--output", required=True, help=OUTPUT)
     add("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="fp16, int8: .xml")
     add("--calibration", type=Path, help="folder of HR images for int8")
-    add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
+    add_option(parser)
     add("--force", action="store_true", help="overwrite existing files")
     add("--version", action="version", version=VERSION)
     add("--debug", action="store_true", help="show where in the program an error arose")

@@ -45,9 +45,7 @@ def job(cfg: DictConfig) -> float | None:
                     unmark(folder)
                 tell(f"done before: {folder}")
                 return objective(folder)
-            if (last := folder / "checkpoints" / "last.ckpt").is_file():
-                with open_dict(cfg):
-                    cfg.ckpt_path = str(last)
+            go_on(cfg, folder)
         elif cfg.ckpt_path is None:
             refuse_used(folder)
         if is_first_process():
@@ -61,10 +59,22 @@ def starts_again() -> bool:
     return in_sweep or any(int(os.environ.get(name, "0")) > 0 for name in RESTARTS)
 
 
+def last_checkpoint(folder: Path) -> Path:
+    """Of the run in `folder`, whether there is one or not."""
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def go_on(cfg: DictConfig, folder: Path) -> None:
+    """Have `cfg` continue from the last checkpoint in `folder`, if there is one."""
+    if (last := last_checkpoint(folder)).is_file():
+        with open_dict(cfg):
+            cfg.ckpt_path = str(last)
+
+
 def refuse_used(folder: Path) -> None:
     """Raises UserError where `folder` holds a run, whose files a new one would replace one by one
     and take for its own."""
-    last, rest = folder / "checkpoints" / "last.ckpt", "another run_folder, or remove this one"
+    last, rest = last_checkpoint(folder), "another run_folder, or remove this one"
     if last.is_file():
         raise UserError(f"{folder} holds a run: ckpt_path={last} continues it; or give {rest}")
     if (folder / "student.safetensors").is_file():
@@ -87,7 +97,7 @@ def finished(cfg: DictConfig, folder: Path) -> bool:
     try:
         _, metadata = load_artifact(artifact)
     except UserError:
-        if (folder / "checkpoints" / "last.ckpt").is_file():
+        if last_checkpoint(folder).is_file():
             return False
         raise
     return bool(metadata.get("config_sha256") == config_hash(resolved(cfg)))

@@ -1,13 +1,12 @@
 """What a resumed run needs beside what Lightning's checkpoints give back."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
 
-from kd_lightning.distill.results import RESULTS
+from kd_lightning.distill.results import RESULTS, in_any_folder
 
 
 class FormerResults(Callback):
@@ -62,9 +61,8 @@ class RestoredTrainer(Callback):
 def stopping(config: Mapping[str, Any]) -> dict[str, str]:
     """The settings of those callbacks of a configuration that may end a run, wherever its folder
     lies; those of this project never do."""
-    folder = json.dumps(str(config["run_folder"]))[1:-1]
     return {
-        name: json.dumps(node, sort_keys=True).replace(folder, "")
+        name: in_any_folder(node, config["run_folder"])
         for name, node in config["callbacks"].items()
         if node is not None and not str(node["_target_"]).startswith("kd_lightning.")
     }

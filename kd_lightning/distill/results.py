@@ -81,9 +81,13 @@ def test_summary(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 def config_hash(config: dict[str, Any]) -> str:
     """SHA-256 (hex) of what was asked for: the same wherever the run's folder lies, and however
     often it was continued."""
-    folder = json.dumps(str(config["run_folder"]))[1:-1]
-    text = json.dumps({**config, "ckpt_path": None}, sort_keys=True)
-    return hashlib.sha256(text.replace(folder, "").encode()).hexdigest()
+    text = in_any_folder({**config, "ckpt_path": None}, config["run_folder"])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def in_any_folder(settings: Any, run_folder: str) -> str:
+    """`settings` of a run as JSON, the same wherever its folder lies."""
+    return json.dumps(settings, sort_keys=True).replace(json.dumps(str(run_folder))[1:-1], "")
 
 
 def results_table(results: dict[str, Any], metrics: Mapping[str, Metric]) -> Table:

@@ -13,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kd_lightning.config import check_keys
+from kd_lightning.distill.job import go_on
 from kd_lightning.distill.jobs import as_job, leave_mark
 from kd_lightning.distill.lock import holder
 from kd_lightning.distill.marks import FAILED
@@ -114,8 +115,5 @@ def refuse_what_fails(run: Path, cfg: DictConfig) -> None:
     """Raises UserError where the job `cfg` would fail, or cannot go on from what `run` has."""
     check_keys(cfg)
     check_values(cfg)
-    last = run / "checkpoints" / "last.ckpt"
-    if last.is_file():
-        with open_dict(cfg):
-            cfg.ckpt_path = str(last)
-        accepted(cfg)
+    go_on(cfg, run)
+    accepted(cfg)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.benchmark import machine
+from kd_lightning.benchmark import exit_status, machine
 from kd_lightning.benchmark.__main__ import known_sets, pairs, tell
 from kd_lightning.benchmark.calls import report
 from kd_lightning.benchmark.calls.clips import Clip
@@ -26,12 +26,12 @@ from kd_lightning.benchmark.calls.measure import (
 )
 from kd_lightning.benchmark.calls.photos import measure_photos
 from kd_lightning.benchmark.quality import pair, to_tensor
-from kd_lightning.commands.enhance import IMPORT
 from kd_lightning.deploy.backends import open_weights
 from kd_lightning.deploy.enhance import enhance
 from kd_lightning.errors import UserError
 from kd_lightning.files import write_json
 from kd_lightning.imageio import comparison
+from kd_lightning.imports import add_option
 from kd_lightning.models.lookup import import_modules
 from kd_lightning.models.pretrained import shipped
 
@@ -53,15 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--x2", action="append", default=[], metavar="NAME=FILE", help="another network, x2")
     add("--x1", action="append", default=[], metavar="NAME=FILE", help="another, of the same size")
     add("--set", action="append", default=[], metavar="NAME=FOLDER", help="photographs, same size")
-    add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=IMPORT)
+    add_option(parser)
     add("-o", "--output", type=Path, help=f"folder of the results; of the usual clips {PUBLISHED}")
     options = parser.parse_args(arguments)
-    try:
-        run(options)
-    except UserError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:
